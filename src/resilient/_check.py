@@ -1,0 +1,81 @@
+"""One-line validators: each names the parameter, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import NoReturn
+
+from resilient.errors import ConfigError
+
+Duration = float | int | timedelta
+"""Seconds, or a timedelta."""
+
+
+def refuse(name: str, value: object, allowed: str) -> NoReturn:
+    """Raise the one error that bad settings get."""
+    message = f"{name} must be {allowed}, got {value!r}"
+    raise ConfigError(message)
+
+
+def refuse_type(name: str, value: object, allowed: str) -> NoReturn:
+    """Raise the TypeError that settings of a wrong type get."""
+    message = f"{name} must be {allowed}, got {value!r}"
+    raise TypeError(message)
+
+
+def number(name: str, value: object) -> float:
+    """Return a finite float, refusing NaN, infinity, booleans and everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        refuse_type(name, value, "a number")
+    try:
+        result = float(value)
+    except OverflowError:
+        refuse(name, value, "a finite number")
+    if not math.isfinite(result):
+        refuse(name, value, "a finite number")
+    return result
+
+
+def seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """Return a duration in seconds; above zero, or from zero on where `zero` is set."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    result = number(name, value)
+    if result < 0 or (result == 0 and not zero):
+        refuse(name, value, "a duration of 0 s or more" if zero else "a duration above 0 s")
+    return result
+
+
+def count(name: str, value: object, *, least: int = 1) -> int:
+    """Return a whole number that is at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        refuse_type(name, value, "a whole number")
+    if value < least:
+        refuse(name, value, f"a whole number of {least} or more")
+    return value
+
+
+def rate(name: str, value: object) -> float:
+    """Return a share in (0, 1]."""
+    result = number(name, value)
+    if not 0 < result <= 1:
+        refuse(name, value, "a share in (0, 1]")
+    return result
+
+
+def positive(name: str, value: object) -> float:
+    """Return a number above zero."""
+    result = number(name, value)
+    if result <= 0:
+        refuse(name, value, "a number above 0")
+    return result
+
+
+def identifier(name: str, value: object) -> str:
+    """Return a non-empty, printable name."""
+    if not isinstance(value, str):
+        refuse_type(name, value, "a string")
+    if not value or len(value) > 200 or not value.isprintable():  # noqa: PLR2004 -- a label, not a text
+        refuse(name, value, "a printable name of 1 to 200 characters")
+    return value

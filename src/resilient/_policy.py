@@ -1,0 +1,110 @@
+"""What a policy is to the rest: frozen configuration, a template, and a guard per position.
+
+A *policy* is what the user writes: a frozen dataclass. A *guard* is its state at one position
+of one named pipeline; it joins a pure machine to the clock, to randomness and to events. The
+*template* is the fast path as text, with a hole for what the policy encloses; see `_weave`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Protocol
+
+from resilient import clock as _clock
+from resilient import deadline, events
+from resilient.outcome import Classifier, Verdict
+
+Colour = Literal["sync", "async"]
+
+NEVER = math.inf
+
+
+class Env:
+    """What all guards of one pipeline share: its name, classifier, clock and randomness."""
+
+    __slots__ = ("__weakref__", "classifier", "clock", "downstream")
+
+    def __init__(self, downstream: str, classifier: Classifier) -> None:
+        self.downstream = downstream
+        self.classifier = classifier
+        self.clock: _clock.Clock = _clock.current()
+
+    def now(self) -> float:
+        """Return the current time on the pipeline's clock, in seconds."""
+        return self.clock.now()
+
+    def emit(self, name: str, **fields: object) -> None:
+        """Publish an event of this downstream. Never call this while holding a lock."""
+        if events.wanted():
+            events.publish(name, self.downstream, fields)
+
+    def end(self, end: float) -> float:
+        """Return the earlier of an enclosing timeout's end and the ambient deadline."""
+        ambient = deadline.ambient()
+        return ambient if ambient < end else end
+
+
+class Policy(Protocol):
+    """A policy's frozen configuration. Equal configurations are interchangeable."""
+
+    kind: ClassVar[str]
+    """The policy's label, such as "circuit_breaker"."""
+
+    template: ClassVar[str]
+    """The fast path as text; `_weave.template` says what it may contain."""
+
+    def bind(self, env: Env, label: str) -> Guard:
+        """Return fresh state for one position of one pipeline."""
+
+    def describe(self) -> str:
+        """Say in one line what is configured, for `explain()`."""
+
+
+class Guard:
+    """State of one policy at one position of one pipeline."""
+
+    __slots__ = ("env", "label")
+
+    def __init__(self, env: Env, label: str) -> None:
+        self.env = env
+        self.label = label
+
+    @property
+    def policy(self) -> Policy:
+        """The configuration this guard was made from."""
+        raise NotImplementedError
+
+    def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- some guards differ by colour
+        """Return the names of the template's conditional lines to compile in."""
+        return frozenset()
+
+    def names(self, colour: Colour) -> Mapping[str, object]:
+        """Return what the template's injected names stand for."""
+        raise NotImplementedError
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the state as plain data, for people and metrics."""
+        return {}
+
+    def renew(self) -> None:
+        """Start afresh in a forked child: new locks, full permits."""
+
+
+class Admission(Protocol):
+    """What a policy that admits or refuses offers to the two-step permit API.
+
+    `end` is the absolute time by which waiting must be over, `NEVER` if unbounded.
+    """
+
+    def enter(self, end: float) -> object:
+        """Admit or raise a `Rejected`; wait if the policy queues. Return a ticket."""
+
+    async def aenter(self, end: float) -> object:
+        """Do the same, waiting without blocking the thread."""
+
+    def leave(self, ticket: object, verdict: Verdict) -> None:
+        """Settle a ticket, from any thread. Called exactly once."""
+
+    def drop(self, ticket: object) -> None:
+        """Settle a ticket as inconclusive without taking a lock (collector, `GeneratorExit`)."""

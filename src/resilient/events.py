@@ -1,0 +1,118 @@
+"""What happened, told to whoever subscribed; nothing is built while nobody listens.
+
+Every event has a name such as `resilient.breaker.transition` and flat fields. Events are
+published after every lock is gone, on the thread that caused them, in order per pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from resilient import faults
+
+__all__ = ["LEVELS", "Event", "Listener", "log_events", "subscribe"]
+
+LEVELS: Mapping[str, str] = MappingProxyType(
+    {
+        "resilient.breaker.transition": "INFO",
+        "resilient.breaker.would_open": "INFO",
+        "resilient.call.rejected": "DEBUG",
+        "resilient.retry.scheduled": "DEBUG",
+        "resilient.retry.exhausted": "WARNING",
+        "resilient.retry.budget_exhausted": "WARNING",
+        "resilient.fallback.used": "INFO",
+        "resilient.bulkhead.saturated": "WARNING",
+        "resilient.rate_limit.changed": "INFO",
+        "resilient.override.applied": "WARNING",
+        "resilient.override.expired": "INFO",
+        "resilient.override.released": "INFO",
+    }
+)
+"""The events of the core and the level at which `log_events` writes each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        name: Such as "resilient.breaker.transition".
+        downstream: Name of the pipeline it happened in.
+        fields: Flat details; the names are listed in the documentation of events.
+
+    """
+
+    name: str
+    downstream: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+Listener = Callable[[Event], None]
+
+_listeners: tuple[Listener, ...] = ()
+
+
+def subscribe(listener: Listener) -> Callable[[], None]:
+    """Send every event of this process to `listener`; return a function that stops it.
+
+    Args:
+        listener: A plain function. It runs on the calling thread and must be quick; what it
+            raises is reported once and changes nothing.
+
+    Raises:
+        TypeError: If the listener cannot be called.
+
+    """
+    global _listeners  # noqa: PLW0603 -- replaced whole, so that readers need no lock
+    if not callable(listener):
+        message = f"listener must be a function, got {listener!r}"
+        raise TypeError(message)
+    _listeners = (*_listeners, listener)
+
+    def unsubscribe() -> None:
+        global _listeners  # noqa: PLW0603
+        _listeners = tuple(each for each in _listeners if each is not listener)
+
+    return unsubscribe
+
+
+def wanted() -> bool:
+    """Tell whether anybody listens."""
+    return bool(_listeners)
+
+
+def publish(name: str, downstream: str, fields: Mapping[str, object]) -> None:
+    """Hand an event to every listener. Never call this while holding a lock."""
+    listeners = _listeners
+    if not listeners:
+        return
+    event = Event(name, downstream, fields)
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception as fault:  # noqa: BLE001 -- a listener never changes an outcome
+            faults.report(listener, fault)
+
+
+def log_events() -> Callable[[], None]:
+    """Write every event to the standard logger tree `resilient.*`; return a function that stops it.
+
+    The record carries the event's name as `event` and its fields under their own names with
+    the prefix `resilient_`, for structured formatters. A transition to open is a warning.
+    """
+    import logging  # noqa: PLC0415 -- only who logs pays for it
+
+    def write(event: Event) -> None:
+        level = getattr(logging, LEVELS.get(event.name, "INFO"))
+        if event.name == "resilient.breaker.transition" and event.fields.get("to") == "open":
+            level = logging.WARNING
+        logger = logging.getLogger(event.name.rpartition(".")[0])
+        if logger.isEnabledFor(level):
+            extra = {"event": event.name, "resilient_downstream": event.downstream}
+            extra.update({f"resilient_{key}": str(value) for key, value in event.fields.items()})
+            details = " ".join(f"{key}={value}" for key, value in event.fields.items())
+            logger.log(level, "%s %s %s", event.name, event.downstream, details, extra=extra)
+
+    return subscribe(write)

@@ -1,0 +1,198 @@
+"""What an attempt meant for its downstream: outcome, certainty and the server's hint.
+
+One classifier per pipeline turns an exception, and if asked a result, into a `Verdict`;
+every policy of the pipeline reads the same one.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from resilient import faults
+from resilient.errors import CallTimeout, Rejected
+
+__all__ = ["Certainty", "Classifier", "Outcome", "Verdict", "from_status", "usable_hint"]
+
+
+class Outcome(enum.Enum):
+    """How an attempt ended, as far as the downstream's health is concerned."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    THROTTLED = "throttled"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Certainty(enum.Enum):
+    """How sure we are that the server acted."""
+
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a classifier says about one attempt.
+
+    Attributes:
+        outcome: Success, failure, throttled or inconclusive.
+        certainty: How sure we are that the server acted.
+        retry_after: Seconds the server asked us to wait, or None.
+
+    """
+
+    outcome: Outcome
+    certainty: Certainty = Certainty.UNKNOWN
+    retry_after: float | None = None
+
+
+SUCCESS = Verdict(Outcome.SUCCESS, Certainty.APPLIED)
+FAILURE = Verdict(Outcome.FAILURE)
+INCONCLUSIVE = Verdict(Outcome.INCONCLUSIVE)
+NOT_SENT = Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT)
+
+Judged = Verdict | Outcome | None
+"""What a user's classifying function may return; None means: decide by the default rule."""
+
+
+def usable_hint(value: object) -> float | None:
+    """Return a server's hint in seconds, or None where it makes no sense.
+
+    Hostile hints (negative, NaN, infinite, not a number) are ignored, never an error.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        hint = float(value)
+    except OverflowError:
+        return None
+    return hint if math.isfinite(hint) and hint >= 0 else None
+
+
+def from_status(status: int, retry_after: float | None = None) -> Verdict:
+    """Return the verdict on an HTTP status.
+
+    429, and 503 with a hint, are throttled; other 5xx and 408 are failures; every other
+    status is a success of the downstream (a 4xx is the caller's error).
+
+    Args:
+        status: The HTTP status code.
+        retry_after: The server's hint in seconds, if it gave one.
+
+    """
+    hint = usable_hint(retry_after)
+    if status == 429 or (status == 503 and hint is not None):  # noqa: PLR2004 -- HTTP's own numbers
+        return Verdict(Outcome.THROTTLED, Certainty.REFUSED, hint)
+    if status >= 500 or status == 408:  # noqa: PLR2004
+        return Verdict(Outcome.FAILURE, Certainty.UNKNOWN, hint)
+    return SUCCESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """Decide what errors and results mean, once for all policies of a pipeline.
+
+    Attributes:
+        error: Called with an exception (each leaf of an exception group); returns a
+            `Verdict`, an `Outcome`, or None to use the default rule. By default our own
+            refusals are inconclusive, every other exception is a failure, and a
+            `retry_after` attribute (seconds) is the server's hint.
+        result: Called with what the function returned; returns a `Verdict`, an `Outcome`,
+            or None for success. Without it results are not looked at, which costs nothing.
+
+    A function that raises is reported once and the default rule is used.
+
+    Example:
+        >>> from resilient import Classifier, Outcome
+        >>> missing = Classifier(error=lambda e: Outcome.SUCCESS if isinstance(e, KeyError) else None)
+        >>> missing.of_error(KeyError("no such order")).outcome
+        <Outcome.SUCCESS: 'success'>
+
+    """
+
+    error: Callable[[Exception], Judged] | None = None
+    result: Callable[[object], Judged] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be called."""
+        for name in ("error", "result"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                message = f"{name} must be a function or None, got {function!r}"
+                raise TypeError(message)
+
+    def of_error(self, error: BaseException) -> Verdict:
+        """Return the verdict on an attempt that raised.
+
+        Anything that is no `Exception` (cancellation, `KeyboardInterrupt`, `GeneratorExit`)
+        is inconclusive. Of an exception group the gravest leaf decides.
+        """
+        if not isinstance(error, Exception):
+            return INCONCLUSIVE
+        if isinstance(error, ExceptionGroup):
+            return max(map(self.of_error, error.exceptions), key=_gravity)
+        if isinstance(error, Rejected):
+            return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
+        if isinstance(error, CallTimeout) and error.ran < error.seconds / 2:
+            # Cut by a deadline that was mostly spent before this attempt: says nothing.
+            return INCONCLUSIVE
+        hint = usable_hint(_attribute(error, "retry_after"))
+        if self.error is not None:
+            judged = _ask(self.error, error)
+            if judged is not None:
+                return _with_hint(judged, hint)
+        return FAILURE if hint is None else Verdict(Outcome.FAILURE, Certainty.UNKNOWN, hint)
+
+    def of_result(self, result: object) -> Verdict:
+        """Return the verdict on an attempt that returned."""
+        if self.result is None:
+            return SUCCESS
+        judged = _ask(self.result, result)
+        if judged is None:
+            return SUCCESS
+        return _with_hint(judged, None)
+
+
+_ORDER = (Outcome.SUCCESS, Outcome.INCONCLUSIVE, Outcome.THROTTLED, Outcome.FAILURE)
+
+
+def _gravity(verdict: Verdict) -> tuple[int, float]:
+    return _ORDER.index(verdict.outcome), verdict.retry_after or 0.0
+
+
+def _with_hint(judged: Verdict | Outcome, hint: float | None) -> Verdict:
+    if isinstance(judged, Verdict):
+        given = usable_hint(judged.retry_after)
+        if given == judged.retry_after and (given is not None or hint is None):
+            return judged
+        return Verdict(judged.outcome, judged.certainty, hint if given is None else given)
+    return SUCCESS if judged is Outcome.SUCCESS else Verdict(judged, retry_after=hint)
+
+
+def _attribute(error: Exception, name: str) -> object:
+    """Read an attribute of somebody else's exception, whose property may raise."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 -- a hostile property is the same as no hint
+        return None
+
+
+def _ask(function: Callable[..., Judged], subject: object) -> Verdict | Outcome | None:
+    try:
+        judged = function(subject)
+    except Exception as fault:  # noqa: BLE001 -- a user's classifier never changes a result
+        faults.report(function, fault)
+        return None
+    if judged is None or isinstance(judged, (Verdict, Outcome)):
+        return judged
+    message = f"a classifier must return a Verdict, an Outcome or None, got {judged!r}"
+    faults.report(function, TypeError(message))
+    return None
