@@ -1,0 +1,126 @@
+"""Every check of the project, each in its own environment: run `nox`, or `nox -s NAME` for one.
+
+Default sessions: lint, typing, docs, and the tests on each supported Python that is present.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import nox
+
+SUPPORTED = ("3.11", "3.12", "3.13")
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+# A missing Python is skipped, and said so in the summary, also where CI is set.
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "typing", "docs", "tests"]
+
+
+def works(python: Path, version: str) -> bool:
+    """Tell whether an interpreter really runs: a version manager's shim may be an empty promise."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+@cache
+def find(version: str) -> Path | None:
+    """Return a working interpreter: from PATH, else from where pyenv and uv keep theirs."""
+    name = f"python{version}"
+    folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    for root, pattern in (
+        (os.environ.get("PYENV_ROOT", "~/.pyenv"), f"versions/{version}*/bin"),
+        ("~/.local/share/uv/python", f"cpython-{version}*/bin"),
+    ):
+        folders += sorted(Path(root).expanduser().glob(pattern), reverse=True)
+    return next((found for each in folders if (found := each / name).is_file() and works(found, version)), None)
+
+
+def offer() -> str:
+    """Put every working interpreter where nox looks first; return the newest version."""
+    present = {version: python for version in SUPPORTED if (python := find(version))}
+    if not present:
+        raise SystemExit("None of these Pythons was found: " + ", ".join(SUPPORTED))
+    for python in present.values():
+        if shutil.which(python.name) != str(python):
+            os.environ["PATH"] = os.pathsep.join((str(python.parent), os.environ.get("PATH", "")))
+    return max(present, key=SUPPORTED.index)
+
+
+NEWEST = offer()
+
+
+def install(session: nox.Session, *groups: str, project: str | None = ".") -> None:
+    """Install dependency groups, and the project as its users get it: built, not editable."""
+    packages = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("--quiet", *packages, *((project,) if project else ()))
+
+
+@nox.session(python=list(SUPPORTED))
+def tests(session: nox.Session) -> None:
+    """Run the suite against the built package; arguments after `--` go to pytest."""
+    install(session, "test", "peers", project=".[tenacity]")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    # First all that may share the machine, then what measures time or memory.
+    session.run("pytest", "-n", "2", "-m", "not soak and not alone")
+    session.run("pytest", "-m", "alone and not soak")
+
+
+@nox.session(python=NEWEST)
+def soak(session: nox.Session) -> None:
+    """Run the long counts in full."""
+    install(session, "test", "peers", project=".[tenacity]")
+    session.run("pytest", "-m", "soak", "--timeout", "3600", *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """Check the style with every rule, and the format."""
+    install(session, "lint", project=None)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=NEWEST)
+def typing(session: nox.Session) -> None:
+    """Check the sources strictly, and what users' type checkers see."""
+    install(session, "typing")
+    session.run("mypy", "--strict", "src")
+    if any(Path("tests/typing").glob("*.py")):
+        session.run("mypy", "--strict", "tests/typing")
+        session.run("pyright")
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning or a dead cross-reference is an error."""
+    install(session, "docs", "demo", project=".[tenacity]")
+    session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.log("docs/_build/html/index.html")
+
+
+@nox.session(python=NEWEST)
+def demo(session: nox.Session) -> None:
+    """Run the main job on real traffic: one service through an outage, with and without a pipeline."""
+    install(session, "demo")
+    session.run("python", "-m", "examples.outage", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Measure every policy beside an empty decorator and beside its peers."""
+    install(session, "test", "peers", project=".[tenacity]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
