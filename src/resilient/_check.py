@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 from typing import NoReturn
 
+from resilient import faults
 from resilient.errors import ConfigError
 
 Duration = float | int | timedelta
@@ -79,3 +80,31 @@ def identifier(name: str, value: object) -> str:
     if not value or len(value) > 200 or not value.isprintable():  # noqa: PLR2004 -- a label, not a text
         refuse(name, value, "a printable name of 1 to 200 characters")
     return value
+
+
+def kinds(name: str, value: object) -> None:
+    """Refuse what is neither an exception type, a tuple of them, a predicate nor None."""
+    if isinstance(value, tuple):
+        if not value or not all(isinstance(each, type) and issubclass(each, Exception) for each in value):
+            refuse_type(name, value, "exception types, at least one")
+    elif isinstance(value, type):
+        if not issubclass(value, Exception):
+            refuse_type(name, value, "a subclass of Exception")
+    elif value is not None and not callable(value):
+        refuse_type(name, value, "exception types or a predicate")
+
+
+def matches(on: object, error: Exception) -> bool:
+    """Tell whether an error, or a leaf of a group, is of the kinds that `kinds` let pass.
+
+    A predicate that raises is reported once and matches nothing.
+    """
+    if isinstance(error, ExceptionGroup):
+        return any(matches(on, each) for each in error.exceptions)
+    if isinstance(on, (type, tuple)):
+        return isinstance(error, on)
+    try:
+        return bool(on(error))  # type: ignore[operator] -- `kinds` saw that it can be called
+    except Exception as fault:  # noqa: BLE001 -- a predicate never replaces an error
+        faults.report(on, fault)
+        return False

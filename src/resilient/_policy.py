@@ -8,11 +8,12 @@ of one named pipeline; it joins a pure machine to the clock, to randomness and t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 from resilient import clock as _clock
-from resilient import deadline, events
+from resilient import events
+from resilient.deadline import ambient
 from resilient.outcome import Classifier, Verdict
 
 Colour = Literal["sync", "async"]
@@ -41,8 +42,8 @@ class Env:
 
     def end(self, end: float) -> float:
         """Return the earlier of an enclosing timeout's end and the ambient deadline."""
-        ambient = deadline.ambient()
-        return ambient if ambient < end else end
+        soonest = ambient()
+        return min(soonest, end)
 
 
 class Policy(Protocol):
@@ -86,6 +87,13 @@ class Guard:
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people and metrics."""
         return {}
+
+    def placed(self, outside: Sequence[Guard], inside: Sequence[Guard]) -> None:
+        """Hear which policies stand outside and inside, outermost first; called once."""
+
+    def resting(self) -> bool:
+        """Tell whether a fresh guard would behave just the same, so that this one may be evicted."""
+        return True
 
     def renew(self) -> None:
         """Start afresh in a forked child: new locks, full permits."""

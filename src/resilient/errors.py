@@ -2,6 +2,7 @@
 
 ResilienceError
 ├── ConfigError            settings that cannot work (also ValueError)
+├── Unguardable            a function that cannot be guarded (also TypeError)
 ├── Rejected               refused here; the downstream was not called
 │   ├── BreakerOpen
 │   ├── BulkheadFull
@@ -25,6 +26,7 @@ __all__ = [
     "Rejected",
     "ResilienceError",
     "ThreadsExhausted",
+    "Unguardable",
 ]
 
 
@@ -34,6 +36,10 @@ class ResilienceError(Exception):
 
 class ConfigError(ResilienceError, ValueError):
     """A policy was given settings that cannot work."""
+
+
+class Unguardable(ResilienceError, TypeError):
+    """A function is of a kind that this pipeline cannot guard."""
 
 
 class Rejected(ResilienceError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from resilient import faults
-from resilient.errors import CallTimeout, Rejected
+from resilient.errors import CallTimeout, Rejected, Unguardable
 
 __all__ = ["Certainty", "Classifier", "Outcome", "Verdict", "from_status", "usable_hint"]
 
@@ -141,6 +141,8 @@ class Classifier:
             return max(map(self.of_error, error.exceptions), key=_gravity)
         if isinstance(error, Rejected):
             return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
+        if isinstance(error, Unguardable):
+            return NOT_SENT
         if isinstance(error, CallTimeout) and error.ran < error.seconds / 2:
             # Cut by a deadline that was mostly spent before this attempt: says nothing.
             return INCONCLUSIVE

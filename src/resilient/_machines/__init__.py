@@ -1,0 +1,1 @@
+"""Pure decisions: time and randomness come in as arguments, answers go out."""

@@ -1,0 +1,61 @@
+"""Keep layers of retries from multiplying, without a cost on success.
+
+Two facts travel: outwards, that an inner pipeline gave up on an error (a mark on the error,
+newer than the start of the outer attempt); inwards, that an outer retry is in its second or
+later attempt (a context variable, set only then).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from threading import Lock
+
+_ATTRIBUTE = "_resilient_gave_up"
+
+
+class Ledger:
+    """A number that grows with every giving up; woven code remembers it per attempt."""
+
+    __slots__ = ("_lock", "mark")
+
+    def __init__(self) -> None:
+        self.mark = 0
+        self._lock = Lock()
+
+    def gave_up(self, error: BaseException) -> None:
+        """Mark an error as one that a retry has given up on."""
+        with self._lock:
+            self.mark += 1
+            mark = self.mark
+        # Not setattr: a frozen dataclass that is an exception refuses it.
+        try:
+            BaseException.__setattr__(error, _ATTRIBUTE, mark)
+        except (AttributeError, TypeError):
+            return
+
+    def renew(self) -> None:
+        """Replace the lock, in a forked child."""
+        self._lock = Lock()
+
+
+ledger = Ledger()
+
+_REPEATING: ContextVar[bool] = ContextVar("resilient_repeating", default=False)
+
+repeating = _REPEATING.get
+
+
+def given_up_since(error: BaseException, mark: int) -> bool:
+    """Tell whether an inner retry gave up on this error since `ledger.mark` had this value.
+
+    Looks into exception groups. A shared exception object that was marked in an earlier call
+    is not taken for given up: its mark is older.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(given_up_since(each, mark) for each in error.exceptions)
+    return bool(error.__dict__.get(_ATTRIBUTE, 0) > mark)
+
+
+def set_repeating(value: bool) -> None:  # noqa: FBT001 -- the one value there is
+    """Tell everything inside that an outer retry is in its second or later attempt."""
+    _REPEATING.set(value)

@@ -1,0 +1,90 @@
+"""One timer for all calls of one timeout on one asyncio loop.
+
+A timeout's duration is constant, so its ends come due in the order of their calls: one
+ordered dict and one loop timer serve them all, where `asyncio.timeout` makes a timer each.
+A call whose end was moved earlier by an enclosing deadline gets a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import count
+from math import inf
+
+from resilient.clock import Clock
+
+
+class LoopTimer:
+    """The calls in flight under one timeout on one loop, and the timer that ends them.
+
+    A call's key is absent from `pending` exactly if its end came due and its task was
+    cancelled; that is how the call tells our cancellation from anybody else's.
+    """
+
+    __slots__ = ("_clock", "_loop", "armed", "key", "last", "pending")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+        self.pending: dict[int, tuple[float, asyncio.Task[object]]] = {}
+        self.key = count().__next__
+        self.last = -inf
+        self.armed = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop this timer belongs to."""
+        return self._loop
+
+    def arm(self) -> None:
+        """Start the timer for the first call in line."""
+        for end, _ in self.pending.values():
+            self.armed = True
+            self._clock.call_later(self._loop, max(0.0, end - self._clock.now()), self._fire)
+            return
+
+    def _fire(self) -> None:
+        self.armed = False
+        now = self._clock.now()
+        due = []
+        for key, (end, _) in self.pending.items():
+            if end > now:
+                break
+            due.append(key)
+        for key in due:
+            self._expire(key)
+        if self.pending:
+            self.arm()
+
+    def alone(self, key: int, end: float, task: asyncio.Task[object]) -> None:
+        """Give a call that ends before its predecessors a timer of its own."""
+        self.pending[key] = (end, task)
+        delay = max(0.0, end - self._clock.now())
+        self._clock.call_later(self._loop, delay, partial(self._expire_alone, key, end))
+
+    def _expire_alone(self, key: int, end: float) -> None:
+        # A loop with a coarse clock may call back a little early.
+        early = end - self._clock.now()
+        if early > 0 and key in self.pending:
+            self._clock.call_later(self._loop, early, partial(self._expire_alone, key, end))
+        else:
+            self._expire(key)
+
+    def _expire(self, key: int) -> None:
+        entry = self.pending.pop(key, None)
+        if entry is not None:
+            entry[1].cancel()
+
+    def interrupted(
+        self, key: int, task: asyncio.Task[object], cancelling: int, error: BaseException
+    ) -> bool:
+        """Tell whether a call that raised was cut by us, and take our cancellation back.
+
+        The rule is that of `asyncio.timeout`: it was us if nobody else asked for the task's
+        cancellation since the call began and what arrives is the cancellation itself.
+        """
+        if self.pending.pop(key, None) is not None:
+            return False
+        left = task.uncancel()
+        return left <= cancelling and isinstance(error, asyncio.CancelledError)

@@ -1,0 +1,1 @@
+"""Templates in, one function out: the fast paths of a pipeline, woven."""

@@ -1,0 +1,158 @@
+"""The guards of one pipeline and the functions woven from them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import CoroutineType, FunctionType
+from typing import Any, NoReturn
+
+from resilient._policy import NEVER, Colour, Env, Guard
+from resilient._runtime import live
+from resilient._runtime.ledger import ledger
+from resilient._weave import weaver
+from resilient._weave.template import Layer, Shape
+from resilient.clock import Clock
+from resilient.errors import Unguardable
+from resilient.timeout import TimeoutGuard, call_template
+
+PLAIN = """
+result = AWAIT call(ARGS)
+"""
+
+# A plain function may turn out to return a coroutine: nobody would await it inside the policies.
+CHECKED = """
+if type(result) is coroutine:
+    refuse(result)
+"""
+
+_enabled = True
+
+
+class Assembly:
+    """Guards in order, outermost first, and every function woven from them that is alive."""
+
+    __slots__ = ("__weakref__", "_through", "_woven", "env", "guards")
+
+    def __init__(self, env: Env, guards: Sequence[Guard]) -> None:
+        self.env = env
+        self.guards = tuple(guards)
+        self._woven: dict[int, weakref.ref[FunctionType]] = {}
+        self._through: dict[Colour, FunctionType] = {}
+        live.add(self)
+
+    def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
+        """Return a woven function that guards `function`."""
+        shape = self._shape(colour, weaver.parameters_of(function))
+        woven = weaver.make(shape, self._names(colour), function)
+        key = id(woven)
+
+        def forget(_: object, pop: Callable[..., object] = self._woven.pop, key: int = key) -> None:
+            pop(key, None)
+
+        self._woven[key] = weakref.ref(woven, forget)
+        return woven
+
+    def through(self, colour: Colour) -> FunctionType:
+        """Return the woven function that gets the function to guard with each call."""
+        woven = self._through.get(colour)
+        if woven is None:
+            shape = self._shape(colour, weaver.THROUGH)
+            woven = weaver.make(shape, self._names(colour), None)
+            woven = self._through.setdefault(colour, woven)
+        return woven
+
+    def source(self, colour: Colour) -> str:
+        """Return the source that functions of a colour are woven into."""
+        return weaver.render(self._shape(colour, weaver.ANYTHING))
+
+    def reweave(self) -> None:
+        """Weave anew, in place, every function that was handed out; calls in flight finish as they began."""
+        for colour, woven in list(self._through.items()):
+            woven.__globals__.update(self._names(colour))
+            woven.__code__ = weaver.code_of(self._shape(colour, weaver.THROUGH))
+        for reference in list(self._woven.values()):
+            guarded = reference()
+            if guarded is not None:
+                colour = _colour_of(guarded)
+                call = guarded.__globals__["call"]
+                guarded.__globals__.update(self._names(colour))
+                guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
+
+    def renew(self) -> None:
+        """Start afresh in a forked child."""
+        for guard in self.guards:
+            guard.renew()
+
+    def use_clock(self, clock: Clock) -> None:
+        """Run on another clock from here on."""
+        self.env.clock = clock
+        for guard in self.guards:
+            if isinstance(guard, TimeoutGuard):
+                guard.renew()
+        self.reweave()
+
+    def _shape(self, colour: Colour, form: tuple[str, str]) -> Shape:
+        guards = self.guards if _enabled else ()
+        timeouts = [guard for guard in guards if isinstance(guard, TimeoutGuard)]
+        core = call_template(timeouts, colour) if timeouts else PLAIN
+        flags = {colour} | self._common_flags(timeouts, colour)
+        return Shape(
+            layers=tuple(
+                Layer(guard.policy.template, guard.flags(colour), isinstance(guard, TimeoutGuard)) for guard in guards
+            ),
+            core=core + CHECKED if colour == "sync" else core,
+            owner=guards.index(timeouts[-1]) if timeouts else 0,
+            flags=frozenset(flags),
+            parameters=form[0],
+            arguments=form[1],
+        )
+
+    def _common_flags(self, timeouts: list[TimeoutGuard], colour: Colour) -> set[str]:
+        flags = set()
+        if timeouts:
+            flags.add("timed")
+            if colour == "sync" and not all(guard.policy.cooperative for guard in timeouts):
+                flags.add("hop")
+        if self.env.classifier.result is not None:
+            flags.add("judged")
+        return flags
+
+    def _names(self, colour: Colour) -> Mapping[str, object]:
+        names: dict[str, object] = {
+            "now": self.env.clock.now,
+            "NEVER": NEVER,
+            "ledger": ledger,
+            "coroutine": CoroutineType,
+            "refuse": _refuse,
+        }
+        for position, guard in enumerate(self.guards):
+            for name, value in guard.names(colour).items():
+                names[f"{name.removesuffix('_')}_{position}"] = value
+        return names
+
+
+def _colour_of(woven: FunctionType) -> Colour:
+    return "async" if woven.__code__.co_flags & 0x80 else "sync"
+
+
+def _refuse(coroutine: CoroutineType[Any, Any, Any]) -> NoReturn:
+    coroutine.close()
+    name = coroutine.__qualname__
+    message = (
+        f"a plain function returned the coroutine of {name!r}, which no policy would see the end of: "
+        "guard the async function itself, or use acall()"
+    )
+    raise Unguardable(message)
+
+
+def enable(on: bool) -> None:  # noqa: FBT001 -- a switch
+    """Weave policies in, or leave them all out, in every function of the process."""
+    global _enabled  # noqa: PLW0603 -- the one switch
+    _enabled = on
+    for member in live.members():
+        if isinstance(member, Assembly):
+            member.reweave()
+
+
+live.renewing(weaver.renew)

@@ -1,0 +1,115 @@
+"""Render templates: nest them, rename what belongs to a policy, keep the lines that apply.
+
+The language is described in `docs/decisions/001-woven-pipelines.md`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+HOLE = "<inner>"
+_OWN = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])")
+_CONDITION = re.compile(r"\s*#: ([!\w& ]+)$")
+_STEP = "    "
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One policy in a shape.
+
+    Attributes:
+        template: The policy's fast path.
+        flags: The conditional lines that apply, apart from the colour.
+        bounds: Whether the layer assigns `end_` and `cut_` for what it encloses.
+
+    """
+
+    template: str
+    flags: frozenset[str] = frozenset()
+    bounds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All that decides about the text of a woven function, and nothing else.
+
+    Attributes:
+        layers: From the outermost policy to the innermost.
+        core: The template of the call itself.
+        owner: Position of the policy that the core's own names belong to.
+        flags: Flags of all layers: the colour, `timed`, `hop`.
+        parameters: The woven function's parameter list.
+        arguments: How it hands them on.
+
+    """
+
+    layers: tuple[Layer, ...]
+    core: str
+    owner: int
+    flags: frozenset[str]
+    parameters: str
+    arguments: str
+
+
+def render(shape: Shape) -> str:
+    """Return the source of the woven function of a shape."""
+    lines = ["", HOLE]
+    end, cut = "NEVER", "None"
+    for position, layer in enumerate(shape.layers):
+        flags = shape.flags | layer.flags
+        if layer.bounds and end == "NEVER":
+            flags |= {"outermost"}
+        words = {"END": end, "CUT": cut, "ARGS": shape.arguments}
+        lines = _fill(lines, _lines(layer.template, flags, position, words))
+        if layer.bounds:
+            end, cut = f"end_{position}", f"cut_{position}"
+    words = {"END": end, "CUT": cut, "ARGS": shape.arguments}
+    lines = _fill(lines, _lines(shape.core, shape.flags, shape.owner, words))
+    head = "async def guarded" if "async" in shape.flags else "def guarded"
+    start = ["left = []"] if "hop" in shape.flags else []
+    body = [*start, *(line for line in lines if line.strip()), "return result"]
+    return "\n".join([f"{head}({shape.parameters}):", *(_STEP + line for line in body)]) + "\n"
+
+
+def _lines(text: str, flags: frozenset[str], position: int, words: dict[str, str]) -> list[str]:
+    kept = []
+    for line in text.strip("\n").split("\n"):
+        condition = _CONDITION.search(line)
+        if condition:
+            if not _applies(condition[1], flags):
+                continue
+            line = line[: condition.start()]  # noqa: PLW2901 -- the condition is no code
+        kept.append(_translate(line, flags, position, words))
+    return kept
+
+
+def _applies(condition: str, flags: frozenset[str]) -> bool:
+    wanted = [flag.strip() for flag in condition.split("&")]
+    return all((flag.lstrip("!") in flags) != flag.startswith("!") for flag in wanted)
+
+
+def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
+    line = line.replace("AWAIT ", "await " if "async" in flags else "")
+    line = _OWN.sub(rf"\1_{position}", line)
+    return re.sub(r"\b(END|CUT|ARGS)\b", lambda found: words[found[0]], line)
+
+
+def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:
+    """Put `inner` into the hole of `outer`, at the hole's indentation."""
+    filled = []
+    for line in outer:
+        if line.strip() == HOLE:
+            indent = line[: -len(HOLE)]
+            filled.extend(indent + each for each in inner)
+        else:
+            filled.append(line)
+    return filled
+
+
+@lru_cache(maxsize=256)
+def own_names(template: str) -> frozenset[str]:
+    """Return the names that belong to the policy of a template, without their underscore."""
+    return frozenset(_OWN.findall(template))

@@ -1,0 +1,313 @@
+"""Pipeline: a named, ordered list of policies around the calls to one downstream."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
+
+from resilient import _check, explain, registry
+from resilient._policy import NEVER, Colour, Env, Guard, Policy
+from resilient._weave.assembly import Assembly
+from resilient.breaker import BreakerGuard
+from resilient.errors import Unguardable
+from resilient.holds import Hold
+from resilient.outcome import Classifier
+from resilient.permit import PermitRequest
+from resilient.retry import RetryGuard
+from resilient.timeout import Timeout, TimeoutGuard
+
+__all__ = ["Pipeline"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
+C = TypeVar("C", bound=type)
+
+_MOST_OPTIONS = 64
+
+
+class Pipeline:
+    """Guard calls to one downstream with policies, outermost first.
+
+    One object serves plain functions, threads, asyncio and trio. A pipeline of the same name
+    and configuration is the same pipeline: it shares all state.
+
+    Args:
+        name: The downstream's name, in errors, events and metrics.
+        policies: From the outermost to the innermost.
+        classifier: What errors and results mean, for all policies.
+        replace: Replace a pipeline of this name that has another configuration (notebooks).
+
+    Raises:
+        ConfigError: If the name is taken by another configuration, or settings cannot work.
+
+    Example:
+        >>> from resilient import Bulkhead, CircuitBreaker, Pipeline, Retry, Timeout
+        >>> payments = Pipeline("doc-pipeline", Timeout(2), Retry(), CircuitBreaker(), Bulkhead(20))
+        >>> @payments
+        ... async def charge(amount: int) -> str:
+        ...     return f"charged {amount}"
+        >>> import asyncio
+        >>> asyncio.run(charge(3))
+        'charged 3'
+
+    """
+
+    __slots__ = ("__weakref__", "_assembly", "_async", "_options", "_sync", "classifier", "name", "policies")
+
+    def __init__(
+        self, name: str, *policies: Policy, classifier: Classifier | None = None, replace: bool = False
+    ) -> None:
+        """Find the state of this name, or make it."""
+        self.name = _check.identifier("name", name)
+        self.policies = tuple(policies)
+        self.classifier = Classifier() if classifier is None else classifier
+        if not isinstance(self.classifier, Classifier):
+            _check.refuse_type("classifier", classifier, "a Classifier or None")
+        for position, policy in enumerate(policies):
+            if isinstance(policy, type) or not hasattr(policy, "bind"):
+                _check.refuse_type(f"policies[{position}]", policy, "a policy such as Retry()")
+        explain.refuse_contradictions(self.name, self.policies)
+        self._options: dict[tuple[float | None, int | None], Pipeline] = {}
+        self._assembly = assemble(self.name, self.policies, self.classifier)
+        known = registry.register(self, ("pipeline", self.policies, self.classifier), replace=replace)
+        if known is not self:
+            self._assembly = cast("Pipeline", known)._assembly  # noqa: SLF001 -- its twin
+
+    @classmethod
+    def _of(cls, name: str, policies: Sequence[Policy], classifier: Classifier, assembly: Assembly) -> Pipeline:
+        """Return a pipeline outside the registry: a variant, or a member of a family."""
+        self = cls.__new__(cls)
+        self.name = name
+        self.policies = tuple(policies)
+        self.classifier = classifier
+        self._options = {}
+        self._assembly = assembly
+        return self
+
+    # -- calling ---------------------------------------------------------------------------
+
+    def __call__(self, function: F) -> F:
+        """Return the function, guarded; its signature and types are kept.
+
+        Works on functions, methods, classmethods, staticmethods, partials and callable objects,
+        plain and async.
+
+        Raises:
+            Unguardable: For generator functions and classes. A guarded generator would be open
+                long after the policies have judged it; guard the calls inside it, or use
+                `permit()`.
+
+        """
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast("F", type(function)(self(function.__func__)))
+        return cast("F", self._assembly.guard(function, colour_of(function)))
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a plain function through the policies, without decorating it."""
+        try:
+            woven = self._sync
+        except AttributeError:
+            woven = self._sync = self._assembly.through("sync")
+        return woven(function, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def acall(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Call an async function through the policies, without decorating it."""
+        try:
+            woven = self._async
+        except AttributeError:
+            woven = self._async = self._assembly.through("async")
+        return woven(function, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def permit(self) -> PermitRequest:
+        """Return the two-step form: `with pipeline.permit() as permit: ...`.
+
+        Only the policies that admit take part. `permit.succeeded()`, `.failed(error)` and
+        `.dropped()` settle it, from any thread; a clean exit is a success.
+        """
+        limits = []
+        nearest = NEVER
+        for guard in self._assembly.guards:
+            if isinstance(guard, TimeoutGuard):
+                nearest = min(nearest, guard.seconds)
+            elif hasattr(guard, "enter"):
+                limits.append((guard, nearest))
+        return PermitRequest(self._assembly.env, limits)
+
+    def methods(self, *names: str) -> Callable[[C], C]:
+        """Return a class decorator that guards methods: those named, or all public ones.
+
+        Example:
+            >>> from resilient import Pipeline, Retry
+            >>> orders = Pipeline("doc-methods", Retry())
+            >>> @orders.methods("find")
+            ... class Orders:
+            ...     def find(self, number: int) -> str:
+            ...         return f"order {number}"
+            >>> Orders().find(7)
+            'order 7'
+
+        """
+
+        def guard(owner: C) -> C:
+            if not isinstance(owner, type):
+                _check.refuse_type("owner", owner, "a class")
+            found = names or tuple(key for key, value in vars(owner).items() if _is_method(key, value))
+            for name in found:
+                try:
+                    method = inspect.getattr_static(owner, name)
+                except AttributeError:
+                    _check.refuse("names", name, f"methods of {owner.__qualname__}")
+                setattr(owner, name, self(method))
+            return owner
+
+        return guard
+
+    def with_options(
+        self, *, timeout: _check.Duration | None = None, attempts: int | None = None
+    ) -> Pipeline:
+        """Return a variant for some calls, which shares all state but what is changed.
+
+        Args:
+            timeout: Limit of the whole call in seconds, in place of the outermost `Timeout`.
+            attempts: Attempts at most, in place of those of `Retry`.
+
+        Raises:
+            ConfigError: If there is no such policy to change, or the value is out of range.
+
+        """
+        seconds = None if timeout is None else _check.seconds("timeout", timeout)
+        key = (seconds, attempts)
+        variant = self._options.get(key)
+        if variant is None:
+            guards = list(self._assembly.guards)
+            if seconds is not None:
+                _replace(guards, TimeoutGuard, "timeout", lambda guard: Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label))
+            if attempts is not None:
+                _replace(guards, RetryGuard, "attempts", lambda guard: guard.with_attempts(attempts))
+            policies = [guard.policy for guard in guards]
+            variant = Pipeline._of(self.name, policies, self.classifier, Assembly(self._assembly.env, guards))
+            if len(self._options) < _MOST_OPTIONS:
+                self._options[key] = variant
+        return variant
+
+    # -- operating ---------------------------------------------------------------------------
+
+    def __getitem__(self, kind: type[Policy] | int) -> Any:  # noqa: ANN401 -- each policy has its own guard
+        """Return the live state of a policy, by its class (the first one) or its position.
+
+        Raises:
+            KeyError: If the pipeline has no such policy.
+
+        """
+        for position, guard in enumerate(self._assembly.guards):
+            if position == kind or (isinstance(kind, type) and isinstance(guard.policy, kind)):
+                return guard
+        message = f"{self.name!r} has no policy {kind!r}; it has {[each.kind for each in self.policies]}"
+        raise KeyError(message)
+
+    def hold(self, mode: str, *, reason: str, expires: _check.Duration | None = None, actor: str = "") -> Hold:
+        """Override the breaker by hand: "forced_open", "forced_closed" or "observe".
+
+        Several holds can coexist; the most restrictive one wins, and each is released by itself.
+
+        Args:
+            mode: What to do with calls while the hold lasts.
+            reason: Why; shown to operators.
+            expires: Seconds until the hold ends by itself, or None.
+            actor: Who asked for it.
+
+        Raises:
+            KeyError: If the pipeline has no circuit breaker to hold.
+
+        """
+        for guard in self._assembly.guards:
+            if isinstance(guard, BreakerGuard):
+                return guard.hold(mode, reason=reason, expires=expires, actor=actor)
+        message = f"{self.name!r} has no CircuitBreaker to hold"
+        raise KeyError(message)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the state of every policy as plain data, keyed by its label."""
+        return {guard.label: guard.snapshot() for guard in self._assembly.guards}
+
+    def resting(self) -> bool:
+        """Tell whether a fresh pipeline would behave just the same."""
+        return all(guard.resting() for guard in self._assembly.guards)
+
+    def explain(self) -> str:
+        """Say what is configured, in what order, and what would surprise you."""
+        return explain.explain(self.name, self._assembly.guards)
+
+    def lint(self) -> list[explain.Finding]:
+        """Return what would surprise you, as data."""
+        return explain.lint(self.policies)
+
+    def source(self, colour: Colour = "sync") -> str:
+        """Return the source that functions are woven into, "sync" or "async"."""
+        return self._assembly.source(colour)
+
+    def __repr__(self) -> str:
+        """Show the name and the policies."""
+        return f"Pipeline({', '.join([repr(self.name), *map(repr, self.policies)])})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by name and configuration; unpickled where the name is in use, it is that pipeline."""
+        return functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)
+
+
+def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> Assembly:
+    """Make fresh state for a pipeline."""
+    env = Env(name, classifier)
+    kinds = [policy.kind for policy in policies]
+    guards = [
+        policy.bind(env, policy.kind if kinds.count(policy.kind) == 1 else f"{policy.kind}_{position}")
+        for position, policy in enumerate(policies)
+    ]
+    for position, guard in enumerate(guards):
+        guard.placed(guards[:position], guards[position + 1 :])
+    return Assembly(env, guards)
+
+
+def _replace(guards: list[Guard], kind: type[Any], parameter: str, change: Callable[[Any], Guard]) -> None:
+    for position, guard in enumerate(guards):
+        if isinstance(guard, kind):
+            guards[position] = change(guard)
+            return
+    _check.refuse(parameter, "a value", "left out for a pipeline without such a policy")
+
+
+def _is_method(name: str, value: object) -> bool:
+    return not name.startswith("_") and (
+        inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
+    )
+
+
+def colour_of(function: object) -> Colour:
+    """Return whether a callable is plain or async.
+
+    Raises:
+        TypeError: If it cannot be called.
+        Unguardable: If it is a class, a generator function or an async generator function.
+
+    """
+    if not callable(function):
+        _check.refuse_type("function", function, "callable")
+    if isinstance(function, type):
+        message = f"{function!r} is a class; guard its methods with Pipeline.methods()"
+        raise Unguardable(message)
+    inner: object = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    for each in (inner, getattr(type(inner), "__call__", None)):
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            message = (
+                f"{function!r} is a generator function: it would be open long after the policies have "
+                "judged it; guard the calls inside it, or use Pipeline.permit()"
+            )
+            raise Unguardable(message)
+        if inspect.iscoroutinefunction(each):
+            return "async"
+    return "sync"

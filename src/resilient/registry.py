@@ -1,0 +1,80 @@
+"""Every named pipeline and family of this process, by name."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Protocol
+
+from resilient._runtime import live
+from resilient.errors import ConfigError
+
+__all__ = ["clear", "find", "names"]
+
+
+class Entry(Protocol):
+    """What the registry holds."""
+
+    @property
+    def name(self) -> str:
+        """The downstream's name."""
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the state as plain data."""
+
+
+_entries: dict[str, tuple[object, Entry]] = {}
+_lock = Lock()
+
+
+def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
+    """Return the entry of this name, which is `entry` itself if the name is new.
+
+    Raises:
+        ConfigError: If the name stands for another configuration.
+
+    """
+    with _lock:
+        known = _entries.get(entry.name)
+        if known is not None and not replace:
+            if known[0] == configuration:
+                return known[1]
+            message = (
+                f"name {entry.name!r} is already in use with another configuration, must be a new name "
+                f"or the same configuration; pass replace=True to replace it: {known[0]!r} != {configuration!r}"
+            )
+            raise ConfigError(message)
+        _entries[entry.name] = (configuration, entry)
+        return entry
+
+
+def find(name: str) -> Entry:
+    """Return the pipeline or family of a name.
+
+    Raises:
+        KeyError: If there is none; the message lists the names there are.
+
+    """
+    known = _entries.get(name)
+    if known is None:
+        message = f"no pipeline named {name!r}; known: {', '.join(names()) or 'none'}"
+        raise KeyError(message)
+    return known[1]
+
+
+def names() -> list[str]:
+    """Return the names in use, sorted."""
+    return sorted(_entries)
+
+
+def clear() -> None:
+    """Forget every name; functions already decorated keep working. For tests and notebooks."""
+    with _lock:
+        _entries.clear()
+
+
+def _renew() -> None:
+    global _lock  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
+    _lock = Lock()
+
+
+live.renewing(_renew)
