@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from resilient import faults
 from resilient.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Duration = float | int | timedelta
 """Seconds, or a timedelta."""
@@ -104,7 +107,7 @@ def matches(on: object, error: Exception) -> bool:
     if isinstance(on, (type, tuple)):
         return isinstance(error, on)
     try:
-        return bool(on(error))  # type: ignore[operator] -- `kinds` saw that it can be called
+        return bool(cast("Callable[[Exception], object]", on)(error))
     except Exception as fault:  # noqa: BLE001 -- a predicate never replaces an error
         faults.report(on, fault)
         return False

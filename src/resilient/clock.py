@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "current", "install"]
@@ -67,8 +68,13 @@ class ScopeLike(Protocol):
     def cancelled_caught(self) -> bool:
         """Whether the scope ended its body."""
 
-    def __enter__(self) -> object: ...
-    def __exit__(self, *details: object) -> bool | None: ...
+    def __enter__(self) -> object:
+        """Enter the scope."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        """Leave the scope."""
 
 
 class SystemClock:
@@ -118,7 +124,7 @@ def current() -> Clock:
 
 def install(clock: Clock) -> Clock:
     """Put a clock in force for every pipeline and return the one it replaces."""
-    global _current  # noqa: PLW0603 -- the one switch
+    global _current
     previous, _current = _current, clock
     for watcher in _watchers:
         watcher(clock)

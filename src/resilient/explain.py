@@ -20,7 +20,6 @@ __all__ = ["Finding", "explain", "lint"]
 P = TypeVar("P")
 
 
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something about a pipeline that would surprise its author.
@@ -39,7 +38,9 @@ def explain(name: str, guards: Sequence[Guard]) -> str:
     """Return what is configured, in what order, and what would surprise you."""
     width = max((len(guard.label) for guard in guards), default=0)
     lines = [f"{name}: {len(guards)} policies, outermost first"]
-    lines += [f"  {position}. {guard.label:{width}}  {guard.policy.describe()}" for position, guard in enumerate(guards, 1)]
+    lines += [
+        f"  {position}. {guard.label:{width}}  {guard.policy.describe()}" for position, guard in enumerate(guards, 1)
+    ]
     policies = [guard.policy for guard in guards]
     if any(isinstance(policy, Timeout) and not policy.cooperative for policy in policies):
         lines.append("  A plain function runs in another (daemon) thread, because of the timeout;")
@@ -132,13 +133,14 @@ def _retry_never_fits(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 def _window_below_slow_call(policies: Sequence[Policy]) -> Iterator[Finding]:
     for position, breaker in _of(policies, CircuitBreaker):
-        slow, window = breaker.slow_call, breaker.window
+        slow, window = breaker.settings.slow_call, breaker.settings.window
         if slow is None:
             continue
         if isinstance(window, float) and window < slow:
             yield Finding(
                 "window-below-slow-call",
-                f"the window of {window:g} s is shorter than a slow call of {slow:g} s: slow calls are forgotten as they end",
+                f"the window of {window:g} s is shorter than a slow call of {slow:g} s: "
+                "slow calls are forgotten as they end",
             )
         inside = [timeout.seconds for place, timeout in _of(policies, Timeout) if place > position]
         if inside and min(inside) <= slow:

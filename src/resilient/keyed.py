@@ -54,9 +54,20 @@ class Keyed:
 
     """
 
-    __slots__ = ("__weakref__", "_lock", "_members", "_overflow", "_settings", "classifier", "idle", "most", "name", "policies")
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_members",
+        "_overflow",
+        "_settings",
+        "classifier",
+        "idle",
+        "most",
+        "name",
+        "policies",
+    )
 
-    def __init__(  # noqa: PLR0913 -- all but two are keyword-only
+    def __init__(
         self,
         name: str,
         *policies: Policy,
@@ -180,10 +191,7 @@ class Keyed:
         now = current().now()
         full = len(self._members) >= self.most
         for key, member in list(islice(self._members.items(), _LOOKED_AT if full else 2)):
-            if member.rests(now - self.idle):
-                del self._members[key]
-                full = False
-            elif full and member.rests(member.seen):
+            if member.rests(now - self.idle) or (full and member.rests(member.seen)):
                 del self._members[key]
                 full = False
             else:

@@ -135,17 +135,13 @@ class Classifier:
         Anything that is no `Exception` (cancellation, `KeyboardInterrupt`, `GeneratorExit`)
         is inconclusive. Of an exception group the gravest leaf decides.
         """
-        if not isinstance(error, Exception):
-            return INCONCLUSIVE
         if isinstance(error, ExceptionGroup):
             return max(map(self.of_error, error.exceptions), key=_gravity)
-        if isinstance(error, Rejected):
-            return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
-        if isinstance(error, Unguardable):
-            return NOT_SENT
-        if isinstance(error, CallTimeout) and error.ran < error.seconds / 2:
-            # Cut by a deadline that was mostly spent before this attempt: says nothing.
+        if not isinstance(error, Exception):
             return INCONCLUSIVE
+        return _of_ours(error) or self._of_theirs(error)
+
+    def _of_theirs(self, error: Exception) -> Verdict:
         hint = usable_hint(_attribute(error, "retry_after"))
         if self.error is not None:
             judged = _ask(self.error, error)
@@ -161,6 +157,17 @@ class Classifier:
         if judged is None:
             return SUCCESS
         return _with_hint(judged, None)
+
+
+def _of_ours(error: Exception) -> Verdict | None:
+    if isinstance(error, Rejected):
+        return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
+    if isinstance(error, Unguardable):
+        return NOT_SENT
+    if isinstance(error, CallTimeout) and error.ran < error.seconds / 2:
+        # Cut by a deadline that was mostly spent before this attempt: says nothing.
+        return INCONCLUSIVE
+    return None
 
 
 _ORDER = (Outcome.SUCCESS, Outcome.INCONCLUSIVE, Outcome.THROTTLED, Outcome.FAILURE)

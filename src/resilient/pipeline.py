@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from resilient import _check, explain, registry
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._weave.assembly import Assembly
 from resilient.breaker import BreakerGuard
 from resilient.errors import Unguardable
+from resilient.explain import Finding
 from resilient.holds import Hold
 from resilient.outcome import Classifier
 from resilient.permit import PermitRequest
@@ -26,6 +27,22 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 C = TypeVar("C", bound=type)
 
 _MOST_OPTIONS = 64
+
+
+class Through(Protocol):
+    """Calls a plain function through the policies."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call it."""
+
+
+class AsyncThrough(Protocol):
+    """Calls an async function through the policies."""
+
+    def __call__(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        """Call it."""
 
 
 class Pipeline:
@@ -56,6 +73,9 @@ class Pipeline:
     """
 
     __slots__ = ("__weakref__", "_assembly", "_async", "_options", "_sync", "classifier", "name", "policies")
+
+    _sync: Through
+    _async: AsyncThrough
 
     def __init__(
         self, name: str, *policies: Policy, classifier: Classifier | None = None, replace: bool = False
@@ -105,21 +125,26 @@ class Pipeline:
             return cast("F", type(function)(self(function.__func__)))
         return cast("F", self._assembly.guard(function, colour_of(function)))
 
-    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a plain function through the policies, without decorating it."""
-        try:
-            woven = self._sync
-        except AttributeError:
-            woven = self._sync = self._assembly.through("sync")
-        return woven(function, *args, **kwargs)  # type: ignore[no-any-return]
+    @property
+    def call(self) -> Through:
+        """Call a plain function through the policies: `pipeline.call(function, *args, **kwargs)`.
 
-    def acall(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """Call an async function through the policies, without decorating it."""
+        It is the woven function itself, so that a call costs no layer more.
+        """
         try:
-            woven = self._async
+            return self._sync
         except AttributeError:
-            woven = self._async = self._assembly.through("async")
-        return woven(function, *args, **kwargs)  # type: ignore[no-any-return]
+            self._sync = cast("Through", self._assembly.through("sync"))
+            return self._sync
+
+    @property
+    def acall(self) -> AsyncThrough:
+        """Call an async function through the policies: `await pipeline.acall(function, *args, **kwargs)`."""
+        try:
+            return self._async
+        except AttributeError:
+            self._async = cast("AsyncThrough", self._assembly.through("async"))
+            return self._async
 
     def permit(self) -> PermitRequest:
         """Return the two-step form: `with pipeline.permit() as permit: ...`.
@@ -165,9 +190,7 @@ class Pipeline:
 
         return guard
 
-    def with_options(
-        self, *, timeout: _check.Duration | None = None, attempts: int | None = None
-    ) -> Pipeline:
+    def with_options(self, *, timeout: _check.Duration | None = None, attempts: int | None = None) -> Pipeline:
         """Return a variant for some calls, which shares all state but what is changed.
 
         Args:
@@ -184,7 +207,12 @@ class Pipeline:
         if variant is None:
             guards = list(self._assembly.guards)
             if seconds is not None:
-                _replace(guards, TimeoutGuard, "timeout", lambda guard: Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label))
+                _replace(
+                    guards,
+                    TimeoutGuard,
+                    "timeout",
+                    lambda guard: Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label),
+                )
             if attempts is not None:
                 _replace(guards, RetryGuard, "attempts", lambda guard: guard.with_attempts(attempts))
             policies = [guard.policy for guard in guards]
@@ -241,7 +269,7 @@ class Pipeline:
         """Say what is configured, in what order, and what would surprise you."""
         return explain.explain(self.name, self._assembly.guards)
 
-    def lint(self) -> list[explain.Finding]:
+    def lint(self) -> list[Finding]:
         """Return what would surprise you, as data."""
         return explain.lint(self.policies)
 
@@ -280,9 +308,12 @@ def _replace(guards: list[Guard], kind: type[Any], parameter: str, change: Calla
 
 
 def _is_method(name: str, value: object) -> bool:
-    return not name.startswith("_") and (
-        inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
-    )
+    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod)))
+
+
+def _call_of(function: object) -> object:
+    """Return the `__call__` of a callable object's class."""
+    return getattr(type(function), "__call__", None)  # noqa: B004
 
 
 def colour_of(function: object) -> Colour:
@@ -301,7 +332,7 @@ def colour_of(function: object) -> Colour:
     inner: object = function
     while isinstance(inner, functools.partial):
         inner = inner.func
-    for each in (inner, getattr(type(inner), "__call__", None)):
+    for each in (inner, _call_of(inner)):
         if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
             message = (
                 f"{function!r} is a generator function: it would be open long after the policies have "

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from resilient import _check, _tenacity, faults
+from resilient._machines.backoff import Tried
+from resilient._machines.budget import Budget
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
-from resilient._machines.backoff import Tried
-from resilient._machines.budget import Budget
 from resilient.backoff import Backoff, Delays, pacing
 from resilient.budget import RetryBudget
 from resilient.errors import CallTimeout, Rejected, Unguardable
@@ -224,7 +224,9 @@ class RetryGuard(Guard):
 
     # -- deciding --------------------------------------------------------------------------
 
-    def failed(self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None) -> Attempts | None:
+    def failed(
+        self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
+    ) -> Attempts | None:
         """Decide after an attempt that raised: return the state to try again, None to raise."""
         if not isinstance(error, Exception):
             if state is not None and not isinstance(error, GeneratorExit):
@@ -251,7 +253,9 @@ class RetryGuard(Guard):
         decided.error = error
         return decided
 
-    def returned(self, state: Attempts | None, result: object, end: float, start: float | None = None) -> Attempts | None:
+    def returned(
+        self, state: Attempts | None, result: object, end: float, start: float | None = None
+    ) -> Attempts | None:
         """Decide after an attempt that returned: the state to try again, None if it is good enough.
 
         At the end of all attempts the last result is returned as it is.
@@ -352,15 +356,15 @@ class RetryGuard(Guard):
             throttled=ending.verdict.outcome is Outcome.THROTTLED, timeout=isinstance(ending.error, CallTimeout)
         )
         if paid is None:
-            self.env.emit("resilient.retry.budget_exhausted", policy=self.label, attempts=state.number, cause=ending.name)
+            self.env.emit(
+                "resilient.retry.budget_exhausted", policy=self.label, attempts=state.number, cause=ending.name
+            )
             return False
         state.paid = paid
         return True
 
     def _gave_up(self, state: Attempts, ending: Ending, why: str) -> None:
-        self.env.emit(
-            "resilient.retry.exhausted", policy=self.label, attempts=state.number, why=why, cause=ending.name
-        )
+        self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=state.number, why=why, cause=ending.name)
 
     # -- waiting ---------------------------------------------------------------------------
 

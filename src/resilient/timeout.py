@@ -207,7 +207,7 @@ class TimeoutGuard(Guard):
         ran = max(0.0, self.env.now() - began)
         return CallTimeout(self.env.downstream, cut.label, cut.seconds, ran)
 
-    def hop(  # noqa: PLR0913 -- the woven call hands over what it knows
+    def hop(
         self,
         left: list[threads.Job],
         end: float,
@@ -246,7 +246,7 @@ class TimeoutGuard(Guard):
             self.timers.pop(known, None)
         return self.timers.setdefault(loop, LoopTimer(loop, self.env.clock))
 
-    async def scoped(  # noqa: PLR0913
+    async def scoped(
         self,
         end: float,
         cut: Cut,
@@ -259,17 +259,17 @@ class TimeoutGuard(Guard):
         """Await a function under trio, in a cancel scope that ends at `end`."""
         token = enter(end)
         try:
-            with self.env.clock.scope(end - self.env.now()) as scope:
-                return await function(*args, **kwargs)
-        except GeneratorExit:
-            token = None  # type: ignore[assignment] -- thrown away: not our context any more
-            raise
-        finally:
-            if token is not None:
+            with self.env.clock.scope(end - self.env.now()):
+                result = await function(*args, **kwargs)
                 leave(token)
-        if scope.cancelled_caught:
-            raise self.expired(cut, began)
-        return None
+                return result
+        except GeneratorExit:  # thrown away: this is not our context any more
+            raise
+        except BaseException:
+            leave(token)
+            raise
+        leave(token)
+        raise self.expired(cut, began)
 
     def snapshot(self) -> dict[str, object]:
         """Return the limit, the calls under a timer and the abandoned threads of the process."""

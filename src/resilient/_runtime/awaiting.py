@@ -23,7 +23,7 @@ if sys.version_info >= (3, 12):
     current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[object] | None] = asyncio.current_task
 else:
     # The function itself is a Python function before 3.12, and its body is this look-up.
-    current_task = asyncio.tasks._current_tasks.get  # noqa: SLF001
+    current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def task_and_loop() -> tuple[asyncio.Task[object] | None, asyncio.AbstractEventLoop | None]:

@@ -29,8 +29,10 @@ _numbers = count(1)
 
 
 class Job:
-    """One function call in a worker. Whoever steps `claim` first decides how it counts:
-    the worker that has the result, or the caller that leaves without it.
+    """One function call in a worker.
+
+    Whoever steps `claim` first decides how it counts: the worker that has the result, or the
+    caller that leaves without it.
     """
 
     __slots__ = ("_after", "_call", "claim", "done", "ended", "error", "result")

@@ -76,9 +76,7 @@ class LoopTimer:
         if entry is not None:
             entry[1].cancel()
 
-    def interrupted(
-        self, key: int, task: asyncio.Task[object], cancelling: int, error: BaseException
-    ) -> bool:
+    def interrupted(self, key: int, task: asyncio.Task[object], cancelling: int, error: BaseException) -> bool:
         """Tell whether a call that raised was cut by us, and take our cancellation back.
 
         The rule is that of `asyncio.timeout`: it was us if nobody else asked for the task's

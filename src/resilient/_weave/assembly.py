@@ -11,7 +11,7 @@ from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import live
 from resilient._runtime.ledger import ledger
 from resilient._weave import weaver
-from resilient._weave.template import Layer, Shape
+from resilient._weave.template import Layer, Shape, render
 from resilient.clock import Clock
 from resilient.errors import Unguardable
 from resilient.timeout import TimeoutGuard, call_template
@@ -64,7 +64,7 @@ class Assembly:
 
     def source(self, colour: Colour) -> str:
         """Return the source that functions of a colour are woven into."""
-        return weaver.render(self._shape(colour, weaver.ANYTHING))
+        return render(self._shape(colour, weaver.ANYTHING))
 
     def reweave(self) -> None:
         """Weave anew, in place, every function that was handed out; calls in flight finish as they began."""

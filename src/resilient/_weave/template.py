@@ -99,7 +99,7 @@ def _translate(line: str, flags: frozenset[str], position: int, words: dict[str,
 
 def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:
     """Put `inner` into the hole of `outer`, at the hole's indentation."""
-    filled = []
+    filled: list[str] = []
     for line in outer:
         if line.strip() == HOLE:
             indent = line[: -len(HOLE)]

@@ -13,7 +13,7 @@ import linecache
 from collections.abc import Callable, Mapping
 from threading import Lock
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 from resilient._weave.template import Shape, render
 
@@ -86,9 +86,9 @@ def make(shape: Shape, names: Mapping[str, object], like: Callable[..., Any] | N
         return FunctionType(code_of(shape), namespace, "guarded")
     namespace["call"] = like
     function = FunctionType(fitted(shape, like), namespace, getattr(like, "__name__", "guarded"))
-    function = functools.update_wrapper(function, like)
+    functools.update_wrapper(function, like)
     if shape.parameters != ANYTHING[0]:
-        function.__defaults__ = like.__defaults__  # type: ignore[attr-defined]
+        function.__defaults__ = cast("FunctionType", like).__defaults__
     return function
 
 
