@@ -1,0 +1,39 @@
+"""What every test gets: seeded examples, both event loops by name, and no fault left from the test before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from resilient import faults
+
+# Seeded: the same examples on every machine and in every run. "explore" looks for new ones,
+# "soak" looks long. Choose with HYPOTHESIS_PROFILE.
+settings.register_profile(
+    "seeded",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.register_profile("soak", settings.get_profile("explore"), max_examples=5_000, stateful_step_count=100)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run a test marked `anyio` on each event loop."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_faults() -> Iterator[None]:
+    """Forget reported faults, so that each test sees its own first report."""
+    faults.reset()
+    yield
+    faults.reset()
