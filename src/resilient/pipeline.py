@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from resilient import _check, explain, registry
+from resilient._guards.retry import RetryGuard
+from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._weave.assembly import Assembly
 from resilient.breaker import BreakerGuard
@@ -16,8 +18,7 @@ from resilient.explain import Finding
 from resilient.holds import Hold
 from resilient.outcome import Classifier
 from resilient.permit import PermitRequest
-from resilient.retry import RetryGuard
-from resilient.timeout import Timeout, TimeoutGuard
+from resilient.timeout import Timeout
 
 __all__ = ["Pipeline"]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType, FunctionType
 from typing import Any, NoReturn
 
+from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import live
 from resilient._runtime.ledger import ledger
@@ -14,7 +15,7 @@ from resilient._weave import weaver
 from resilient._weave.template import Layer, Shape, render
 from resilient.clock import Clock
 from resilient.errors import Unguardable
-from resilient.timeout import TimeoutGuard, call_template
+from resilient.timeout import call_template
 
 PLAIN = """
 result = AWAIT call(ARGS)

@@ -1,0 +1,300 @@
+"""Retry at work: decide after each attempt, pay, pause, and keep layers from multiplying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from resilient import _check, _tenacity, faults
+from resilient._machines.backoff import Tried
+from resilient._machines.budget import Budget
+from resilient._policy import Colour, Env, Guard
+from resilient._runtime import blocking
+from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
+from resilient.backoff import Backoff, Delays, pacing
+from resilient.errors import CallTimeout, Rejected, Unguardable
+from resilient.outcome import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from resilient.retry import Retry
+
+_HINT_SLACK = 5.0
+"""A server's hint may exceed our own delay by so many seconds; a longer one means: do not retry."""
+
+_HINT_SPREAD = 0.1
+"""We wait up to a tenth longer than the server asked, so that its clients do not return together."""
+
+_LONGEST_PAUSE = 60.0
+"""Seconds; no pause is longer, whatever asked for it."""
+
+_USUAL_ATTEMPTS = 3
+"""What a budget starts for where a tenacity object decides about the attempts."""
+
+
+class Attempts:
+    """What one call remembers from its first failure on."""
+
+    __slots__ = ("delay", "delays", "error", "number", "paid", "slept", "started")
+
+    def __init__(self, started: float, delays: Delays) -> None:
+        self.number = 1
+        self.started = started
+        self.delays = delays
+        self.error: Exception | None = None
+        self.delay = 0.0
+        self.slept = 0.0
+        self.paid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended that was not good enough."""
+
+    error: Exception | None
+    result: object
+    verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        """What to call it in events."""
+        return type(self.error or self.result).__name__
+
+
+class RetryGuard(Guard):
+    """One retry at one position of one pipeline."""
+
+    __slots__ = ("_pacing", "_policy", "_stop", "budget")
+
+    def __init__(self, env: Env, label: str, policy: Retry, budget: Budget | None = None) -> None:
+        super().__init__(env, label)
+        self._policy = policy
+        self._pacing = pacing(cast("Backoff", policy.backoff))
+        self._stop = _tenacity.StopRule(policy.attempts) if _tenacity.is_stop(policy.attempts) else None
+        if budget is None and policy.budget is not None:
+            budget = policy.budget.bind(env, policy.most_attempts or _USUAL_ATTEMPTS)
+        self.budget = budget
+
+    @property
+    def policy(self) -> Retry:
+        """The configuration this guard was made from."""
+        return self._policy
+
+    def with_attempts(self, attempts: int) -> RetryGuard:
+        """Return a guard with another number of attempts and the same budget."""
+        return RetryGuard(self.env, self.label, replace(self._policy, attempts=attempts), self.budget)
+
+    def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
+        """Return the template's conditional lines to compile in."""
+        flags = set()
+        if self.budget is not None:
+            flags.add("deposit_first" if self.budget.rules.deposit_first else "deposit_success")
+        if self._stop is not None or not isinstance(self._policy.backoff, Backoff):
+            flags.add("clocked")
+        if self._policy.on_result is not None or self.env.classifier.result is not None:
+            flags.add("results")
+        return frozenset(flags)
+
+    def names(self, colour: Colour) -> Mapping[str, object]:
+        """Return what the template's injected names stand for."""
+        names: dict[str, object] = {"retry": self, "pause": self.pause if colour == "sync" else self.apause}
+        if self.budget is not None:
+            names["deposit"] = self.budget.step
+        return names
+
+    # -- deciding --------------------------------------------------------------------------
+
+    def failed(
+        self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
+    ) -> Attempts | None:
+        """Decide after an attempt that raised: return the state to try again, None to raise."""
+        if not isinstance(error, Exception):
+            if state is not None and not isinstance(error, GeneratorExit):
+                self._close(state)
+            return None
+        verdict = self.env.classifier.of_error(error)
+        if isinstance(error, Rejected) and state is not None and state.error is not None and not self._listed(error):
+            # A later attempt was refused: the caller gets the error of the one that ran.
+            self._close(state)
+            last, state.error = state.error, None
+            last.add_note(f"attempt {state.number} was refused: {error}")
+            raise last
+        if self.budget is not None:
+            self.budget.failed()
+        decided = None
+        if self._wanted(error, verdict) and (self._policy.retry_given_up or not given_up_since(error, mark)):
+            decided = self._decide(state, Ending(error, None, verdict), end, start)
+            if decided is None and self._policy.most_attempts != 1 and not repeating():
+                ledger.gave_up(error)
+        if decided is None:
+            if state is not None:
+                self._close(state)
+            return None
+        decided.error = error
+        return decided
+
+    def returned(
+        self, state: Attempts | None, result: object, end: float, start: float | None = None
+    ) -> Attempts | None:
+        """Decide after an attempt that returned: the state to try again, None if it is good enough.
+
+        At the end of all attempts the last result is returned as it is.
+        """
+        verdict = self.env.classifier.of_result(result)
+        bad = verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
+        if not bad and self._policy.on_result is not None:
+            bad = self._ask(self._policy.on_result, result)
+            verdict = Verdict(Outcome.FAILURE, verdict.certainty, verdict.retry_after)
+        if bad:
+            if self.budget is not None:
+                self.budget.failed()
+            decided = self._decide(state, Ending(None, result, verdict), end, start)
+            if decided is not None:
+                decided.error = None
+                return decided
+            if state is not None:
+                self._close(state)
+        elif state is not None:
+            self.succeeded(state)
+        return None
+
+    def succeeded(self, state: Attempts) -> None:
+        """Close the books of a call that succeeded after retries."""
+        self._close(state)
+        if self.budget is not None and state.paid is not None:
+            self.budget.returned(state.paid)
+
+    def _wanted(self, error: Exception, verdict: Verdict) -> bool:
+        if isinstance(error, Unguardable) or (isinstance(error, Rejected) and error.reason == "forced_open"):
+            return False
+        on = self._policy.on
+        if isinstance(error, Rejected):
+            return self._listed(error)
+        if on is None:
+            return verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
+        return _check.matches(on, error)
+
+    def _listed(self, error: Exception) -> bool:
+        """Tell whether a type of ours is among the listed types by itself, not by a wide base."""
+        on = self._policy.on
+        kinds = on if isinstance(on, tuple) else (on,)
+        return any(isinstance(kind, type) and issubclass(kind, Rejected) and isinstance(error, kind) for kind in kinds)
+
+    @staticmethod
+    def _ask(predicate: Callable[[object], bool], result: object) -> bool:
+        try:
+            return bool(predicate(result))
+        except Exception as fault:  # noqa: BLE001 -- a predicate never replaces a result
+            faults.report(predicate, fault)
+            return False
+
+    def _decide(self, state: Attempts | None, ending: Ending, end: float, start: float | None) -> Attempts | None:
+        """Return the state with the next pause, or None to give up."""
+        now = self.env.now()
+        if state is None:
+            if repeating():  # an outer retry is at it already: layers do not multiply
+                return None
+            state = Attempts(now if start is None else start, self._pacing.delays())
+        most = self._policy.most_attempts
+        if most is not None and state.number >= most:
+            self._gave_up(state, ending, "attempts")
+            return None
+        tried = Tried(state.number, now - state.started, state.slept, ending.error, ending.result)
+        delay = self._delay(state, ending.verdict, tried)
+        if delay is None or now + delay >= self.env.end(end):
+            self._gave_up(state, ending, "hint" if delay is None else "deadline")
+            return None
+        if self._stop is not None and self._stop.stops(tried, delay):
+            self._gave_up(state, ending, "stop")
+            return None
+        if not self._pay(state, ending):
+            return None
+        state.delay = delay
+        self.env.emit(
+            "resilient.retry.scheduled", policy=self.label, attempt=state.number + 1, delay=delay, cause=ending.name
+        )
+        return state
+
+    def _delay(self, state: Attempts, verdict: Verdict, tried: Tried) -> float | None:
+        """Return the next pause in seconds; None if the server's hint says not to try."""
+        random = self.env.clock.random
+        own = state.delays.next(tried, random(), throttled=verdict.outcome is Outcome.THROTTLED)
+        hint = verdict.retry_after
+        if hint is None:
+            return min(own, _LONGEST_PAUSE)
+        if hint > own + _HINT_SLACK or hint > _LONGEST_PAUSE:
+            return None
+        if hint <= own:
+            return min(own, _LONGEST_PAUSE)
+        state.delays.restart()
+        return hint + random() * hint * _HINT_SPREAD
+
+    def _pay(self, state: Attempts, ending: Ending) -> bool:
+        if self.budget is None:
+            return True
+        paid = self.budget.withdraw(
+            throttled=ending.verdict.outcome is Outcome.THROTTLED, timeout=isinstance(ending.error, CallTimeout)
+        )
+        if paid is None:
+            self.env.emit(
+                "resilient.retry.budget_exhausted", policy=self.label, attempts=state.number, cause=ending.name
+            )
+            return False
+        state.paid = paid
+        return True
+
+    def _gave_up(self, state: Attempts, ending: Ending, why: str) -> None:
+        self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=state.number, why=why, cause=ending.name)
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def pause(self, state: Attempts) -> None:
+        """Sleep until the next attempt. On an event loop's thread the error is raised instead."""
+        if state.delay > 0 and blocking.on_event_loop() and state.error is not None:
+            blocking.warn_on_loop(self.env.downstream, "sleep before a retry")
+            self._refund(state)
+            self._close(state)
+            raise state.error
+        try:
+            self.env.clock.sleep(state.delay)
+        except BaseException:
+            self._refund(state)
+            self._close(state)
+            raise
+        self._next(state)
+
+    async def apause(self, state: Attempts) -> None:
+        """Sleep until the next attempt without blocking the thread."""
+        try:
+            await self.env.clock.asleep(state.delay)
+        except BaseException as error:
+            self._refund(state)
+            if not isinstance(error, GeneratorExit):
+                self._close(state)
+            raise
+        self._next(state)
+
+    def _next(self, state: Attempts) -> None:
+        state.number += 1
+        state.slept += state.delay
+        set_repeating(True)
+
+    def _refund(self, state: Attempts) -> None:
+        if self.budget is not None and state.paid is not None:
+            self.budget.refund(state.paid)
+
+    @staticmethod
+    def _close(state: Attempts) -> None:
+        if state.number > 1:
+            set_repeating(False)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the budget's balance."""
+        if self.budget is None:
+            return {"budget": None}
+        return {"budget": self.budget.tokens(), "budget_ratio": self.budget.ratio()}
+
+    def renew(self) -> None:
+        """Start with a fresh budget, in a forked child."""
+        if self.budget is not None:
+            self.budget.renew()
