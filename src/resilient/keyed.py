@@ -17,9 +17,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 from resilient import _check, registry
 from resilient._policy import Policy
 from resilient._runtime import live
+from resilient._weave.assembly import assemble
+from resilient._weave.colour import colour_of
 from resilient.clock import Clock, current
 from resilient.outcome import Classifier
-from resilient.pipeline import Pipeline, assemble, colour_of
+from resilient.pipeline import Pipeline
 
 __all__ = ["Keyed"]
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
 
 from resilient import _check, explain, registry
-from resilient._guards.retry import RetryGuard
 from resilient._guards.timeout import TimeoutGuard
-from resilient._policy import NEVER, Colour, Env, Guard, Policy
-from resilient._weave.assembly import Assembly
+from resilient._policy import NEVER, Colour, Policy
+from resilient._weave.assembly import Assembly, assemble
+from resilient._weave.colour import AsyncThrough, Through, colour_of
+from resilient._weave.variants import guard_methods, with_limits
 from resilient.breaker import BreakerGuard
-from resilient.errors import Unguardable
 from resilient.explain import Finding
 from resilient.holds import Hold
 from resilient.outcome import Classifier
 from resilient.permit import PermitRequest
-from resilient.timeout import Timeout
 
 __all__ = ["Pipeline"]
 
@@ -28,22 +26,6 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 C = TypeVar("C", bound=type)
 
 _MOST_OPTIONS = 64
-
-
-class Through(Protocol):
-    """Calls a plain function through the policies."""
-
-    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call it."""
-
-
-class AsyncThrough(Protocol):
-    """Calls an async function through the policies."""
-
-    def __call__(
-        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]:
-        """Call it."""
 
 
 class Pipeline:
@@ -176,20 +158,7 @@ class Pipeline:
             'order 7'
 
         """
-
-        def guard(owner: C) -> C:
-            if not isinstance(owner, type):
-                _check.refuse_type("owner", owner, "a class")
-            found = names or tuple(key for key, value in vars(owner).items() if _is_method(key, value))
-            for name in found:
-                try:
-                    method = inspect.getattr_static(owner, name)
-                except AttributeError:
-                    _check.refuse("names", name, f"methods of {owner.__qualname__}")
-                setattr(owner, name, self(method))
-            return owner
-
-        return guard
+        return functools.partial(guard_methods, self, names)
 
     def with_options(self, *, timeout: _check.Duration | None = None, attempts: int | None = None) -> Pipeline:
         """Return a variant for some calls, which shares all state but what is changed.
@@ -206,16 +175,7 @@ class Pipeline:
         key = (seconds, attempts)
         variant = self._options.get(key)
         if variant is None:
-            guards = list(self._assembly.guards)
-            if seconds is not None:
-                _replace(
-                    guards,
-                    TimeoutGuard,
-                    "timeout",
-                    lambda guard: Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label),
-                )
-            if attempts is not None:
-                _replace(guards, RetryGuard, "attempts", lambda guard: guard.with_attempts(attempts))
+            guards = with_limits(self._assembly.guards, seconds, attempts)
             policies = [guard.policy for guard in guards]
             variant = Pipeline._of(self.name, policies, self.classifier, Assembly(self._assembly.env, guards))
             if len(self._options) < _MOST_OPTIONS:
@@ -285,61 +245,3 @@ class Pipeline:
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by name and configuration; unpickled where the name is in use, it is that pipeline."""
         return functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)
-
-
-def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> Assembly:
-    """Make fresh state for a pipeline."""
-    env = Env(name, classifier)
-    kinds = [policy.kind for policy in policies]
-    guards = [
-        policy.bind(env, policy.kind if kinds.count(policy.kind) == 1 else f"{policy.kind}_{position}")
-        for position, policy in enumerate(policies)
-    ]
-    for position, guard in enumerate(guards):
-        guard.placed(guards[:position], guards[position + 1 :])
-    return Assembly(env, guards)
-
-
-def _replace(guards: list[Guard], kind: type[Any], parameter: str, change: Callable[[Any], Guard]) -> None:
-    for position, guard in enumerate(guards):
-        if isinstance(guard, kind):
-            guards[position] = change(guard)
-            return
-    _check.refuse(parameter, "a value", "left out for a pipeline without such a policy")
-
-
-def _is_method(name: str, value: object) -> bool:
-    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod)))
-
-
-def _call_of(function: object) -> object:
-    """Return the `__call__` of a callable object's class."""
-    return getattr(type(function), "__call__", None)  # noqa: B004
-
-
-def colour_of(function: object) -> Colour:
-    """Return whether a callable is plain or async.
-
-    Raises:
-        TypeError: If it cannot be called.
-        Unguardable: If it is a class, a generator function or an async generator function.
-
-    """
-    if not callable(function):
-        _check.refuse_type("function", function, "callable")
-    if isinstance(function, type):
-        message = f"{function!r} is a class; guard its methods with Pipeline.methods()"
-        raise Unguardable(message)
-    inner: object = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    for each in (inner, _call_of(inner)):
-        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
-            message = (
-                f"{function!r} is a generator function: it would be open long after the policies have "
-                "judged it; guard the calls inside it, or use Pipeline.permit()"
-            )
-            raise Unguardable(message)
-        if inspect.iscoroutinefunction(each):
-            return "async"
-    return "sync"

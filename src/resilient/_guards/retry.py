@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from resilient import _check, _tenacity, faults
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
+from resilient._machines.retry import Attempts, Ending, next_pause
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
-from resilient.backoff import Backoff, Delays, pacing
+from resilient.backoff import Backoff, pacing
 from resilient.errors import CallTimeout, Rejected, Unguardable
 from resilient.outcome import Outcome, Verdict
 
 if TYPE_CHECKING:
     from resilient.retry import Retry
 
-_HINT_SLACK = 5.0
-"""A server's hint may exceed our own delay by so many seconds; a longer one means: do not retry."""
-
-_HINT_SPREAD = 0.1
-"""We wait up to a tenth longer than the server asked, so that its clients do not return together."""
-
-_LONGEST_PAUSE = 60.0
-"""Seconds; no pause is longer, whatever asked for it."""
-
 _USUAL_ATTEMPTS = 3
 """What a budget starts for where a tenacity object decides about the attempts."""
-
-
-class Attempts:
-    """What one call remembers from its first failure on."""
-
-    __slots__ = ("delay", "delays", "error", "number", "paid", "slept", "started")
-
-    def __init__(self, started: float, delays: Delays) -> None:
-        self.number = 1
-        self.started = started
-        self.delays = delays
-        self.error: Exception | None = None
-        self.delay = 0.0
-        self.slept = 0.0
-        self.paid: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How an attempt ended that was not good enough."""
-
-    error: Exception | None
-    result: object
-    verdict: Verdict
-
-    @property
-    def name(self) -> str:
-        """What to call it in events."""
-        return type(self.error or self.result).__name__
 
 
 class RetryGuard(Guard):
@@ -200,7 +163,8 @@ class RetryGuard(Guard):
             self._gave_up(state, ending, "attempts")
             return None
         tried = Tried(state.number, now - state.started, state.slept, ending.error, ending.result)
-        delay = self._delay(state, ending.verdict, tried)
+        random = self.env.clock.random
+        delay = next_pause(state, ending.verdict, tried, random(), random())
         if delay is None or now + delay >= self.env.end(end):
             self._gave_up(state, ending, "hint" if delay is None else "deadline")
             return None
@@ -214,20 +178,6 @@ class RetryGuard(Guard):
             "resilient.retry.scheduled", policy=self.label, attempt=state.number + 1, delay=delay, cause=ending.name
         )
         return state
-
-    def _delay(self, state: Attempts, verdict: Verdict, tried: Tried) -> float | None:
-        """Return the next pause in seconds; None if the server's hint says not to try."""
-        random = self.env.clock.random
-        own = state.delays.next(tried, random(), throttled=verdict.outcome is Outcome.THROTTLED)
-        hint = verdict.retry_after
-        if hint is None:
-            return min(own, _LONGEST_PAUSE)
-        if hint > own + _HINT_SLACK or hint > _LONGEST_PAUSE:
-            return None
-        if hint <= own:
-            return min(own, _LONGEST_PAUSE)
-        state.delays.restart()
-        return hint + random() * hint * _HINT_SPREAD
 
     def _pay(self, state: Attempts, ending: Ending) -> bool:
         if self.budget is None:

@@ -8,13 +8,14 @@ from types import CoroutineType, FunctionType
 from typing import Any, NoReturn
 
 from resilient._guards.timeout import TimeoutGuard
-from resilient._policy import NEVER, Colour, Env, Guard
+from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._runtime import live
 from resilient._runtime.ledger import ledger
 from resilient._weave import weaver
 from resilient._weave.template import Layer, Shape, render
 from resilient.clock import Clock
 from resilient.errors import Unguardable
+from resilient.outcome import Classifier
 from resilient.timeout import call_template
 
 PLAIN = """
@@ -131,6 +132,19 @@ class Assembly:
             for name, value in guard.names(colour).items():
                 names[f"{name.removesuffix('_')}_{position}"] = value
         return names
+
+
+def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> Assembly:
+    """Make fresh state for a pipeline."""
+    env = Env(name, classifier)
+    kinds = [policy.kind for policy in policies]
+    guards = [
+        policy.bind(env, policy.kind if kinds.count(policy.kind) == 1 else f"{policy.kind}_{position}")
+        for position, policy in enumerate(policies)
+    ]
+    for position, guard in enumerate(guards):
+        guard.placed(guards[:position], guards[position + 1 :])
+    return Assembly(env, guards)
 
 
 def _colour_of(woven: FunctionType) -> Colour:

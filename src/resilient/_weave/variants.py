@@ -1,0 +1,55 @@
+"""Two ways to apply a pipeline differently: to the methods of a class, and with other limits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from resilient import _check
+from resilient._guards.retry import RetryGuard
+from resilient._guards.timeout import TimeoutGuard
+from resilient._policy import Guard
+from resilient.timeout import Timeout
+
+C = TypeVar("C", bound=type)
+
+
+def guard_methods(decorate: Callable[[Any], Any], names: Sequence[str], owner: C) -> C:
+    """Guard methods of a class in place: those named, or all public ones it defines itself."""
+    if not isinstance(owner, type):
+        _check.refuse_type("owner", owner, "a class")
+    for name in names or [key for key, value in vars(owner).items() if is_method(key, value)]:
+        try:
+            method = inspect.getattr_static(owner, name)
+        except AttributeError:
+            _check.refuse("names", name, f"methods of {owner.__qualname__}")
+        setattr(owner, name, decorate(method))
+    return owner
+
+
+def is_method(name: str, value: object) -> bool:
+    """Tell whether an entry of a class is a public method."""
+    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod)))
+
+
+def with_limits(guards: Sequence[Guard], seconds: float | None, attempts: int | None) -> list[Guard]:
+    """Return guards with another outermost timeout and number of attempts; all else is shared."""
+    changed = list(guards)
+    if seconds is not None:
+        _replace(changed, TimeoutGuard, "timeout", lambda guard: _limited(guard, seconds))
+    if attempts is not None:
+        _replace(changed, RetryGuard, "attempts", lambda guard: guard.with_attempts(attempts))
+    return changed
+
+
+def _limited(guard: TimeoutGuard, seconds: float) -> Guard:
+    return Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label)
+
+
+def _replace(guards: list[Guard], kind: type[Any], parameter: str, change: Callable[[Any], Guard]) -> None:
+    for position, guard in enumerate(guards):
+        if isinstance(guard, kind):
+            guards[position] = change(guard)
+            return
+    _check.refuse(parameter, "a value", "left out for a pipeline without such a policy")
