@@ -47,6 +47,15 @@ def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
         return entry
 
 
+def _difference(known: object, given: object) -> str:
+    """Name the first parts in which two configurations differ."""
+    if isinstance(known, tuple) and isinstance(given, tuple) and len(known) == len(given):
+        for one, other in zip(known, given, strict=True):
+            if one != other:
+                return _difference(one, other)
+    return f"{given!r} in place of {known!r}"
+
+
 def find(name: str) -> Entry:
     """Return the pipeline or family of a name.
 

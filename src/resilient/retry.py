@@ -40,12 +40,10 @@ while True:
             break                                             #: results
     AWAIT pause_(state_)
     began = now()                                             #: timed
-if state_ is None:                                            #: deposit_success
-    deposit_()                                                #: deposit_success
-else:                                                         #: deposit_success
-    retry_.succeeded(state_)                                  #: deposit_success
-if state_ is not None:                                        #: !deposit_success
-    retry_.succeeded(state_)                                  #: !deposit_success
+if state_ is not None:                                        #: !results
+    retry_.succeeded(state_)                                  #: !results
+else:                                                         #: deposit_success & !results
+    deposit_()                                                #: deposit_success & !results
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]

@@ -65,8 +65,6 @@ class RetryGuard(Guard):
             names["deposit"] = self.budget.step
         return names
 
-    # -- deciding --------------------------------------------------------------------------
-
     def failed(
         self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
     ) -> Attempts | None:
@@ -119,6 +117,8 @@ class RetryGuard(Guard):
                 self._close(state)
         elif state is not None:
             self.succeeded(state)
+        elif self.budget is not None and not self.budget.rules.deposit_first:
+            self.budget.step()
         return None
 
     def succeeded(self, state: Attempts) -> None:
@@ -196,8 +196,6 @@ class RetryGuard(Guard):
     def _gave_up(self, state: Attempts, ending: Ending, why: str) -> None:
         self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=state.number, why=why, cause=ending.name)
 
-    # -- waiting ---------------------------------------------------------------------------
-
     def pause(self, state: Attempts) -> None:
         """Sleep until the next attempt. On an event loop's thread the error is raised instead."""
         if state.delay > 0 and blocking.on_event_loop() and state.error is not None:
@@ -233,8 +231,7 @@ class RetryGuard(Guard):
         if self.budget is not None and state.paid is not None:
             self.budget.refund(state.paid)
 
-    @staticmethod
-    def _close(state: Attempts) -> None:
+    def _close(self, state: Attempts) -> None:
         if state.number > 1:
             set_repeating(False)
 

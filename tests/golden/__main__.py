@@ -1,0 +1,7 @@
+"""Write the golden files anew; read the difference before committing it."""
+
+from tests.test_weave import GOLDEN, TYPICAL
+
+for kind, make in TYPICAL.items():
+    for colour in ("sync", "async"):
+        (GOLDEN / f"{kind}_{colour}.py.txt").write_text(make(f"write-{kind}").source(colour))
