@@ -12,9 +12,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from resilient import _check
+from resilient._guards.rate_limit import RateLimitGuard
 from resilient._machines.limiter import Settings
 from resilient._policy import Env
-from resilient._rate_limit import RateLimitGuard
 
 __all__ = ["RateLimit", "RateLimitGuard"]
 

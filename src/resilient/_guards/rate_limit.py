@@ -1,41 +1,20 @@
-"""The rate limit at work: its machine joined to clock, waiting, verdicts and events."""
+"""Rate limit at work: wait for a turn, and tell the machine what the server thinks of the rate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from resilient import _check, events, faults
 from resilient._machines.gcra import Allowance, Turn
-from resilient._machines.limiter import Limiter, Settings
-from resilient._policy import NEVER, Colour, Env, Guard, Policy
+from resilient._machines.limiter import Limiter
+from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient.errors import DeadlineExceeded, RateLimited
 from resilient.outcome import Outcome, Verdict
 
-
-class RateLimitPolicy(Policy, Protocol):
-    """What the guard needs of a `RateLimit`."""
-
-    @property
-    def settings(self) -> Settings:
-        """The configuration in plain numbers."""
-
-    @property
-    def cost(self) -> int | Callable[..., int]:
-        """What a call counts for."""
-
-    @property
-    def max_wait(self) -> float | None:
-        """Longest wait in seconds; None waits up to the deadline."""
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether outcomes change the rate."""
-
-    @property
-    def on_failure(self) -> bool:
-        """Whether failures do so, too."""
+if TYPE_CHECKING:
+    from resilient.rate_limit import RateLimit
 
 
 class RateLimitGuard(Guard):
@@ -43,14 +22,14 @@ class RateLimitGuard(Guard):
 
     __slots__ = ("_clock", "_policy", "machine")
 
-    def __init__(self, env: Env, label: str, policy: RateLimitPolicy) -> None:
+    def __init__(self, env: Env, label: str, policy: RateLimit) -> None:
         super().__init__(env, label)
         self._policy = policy
         self._clock = env.clock
         self.machine = Limiter(policy.settings)
 
     @property
-    def policy(self) -> RateLimitPolicy:
+    def policy(self) -> RateLimit:
         """The configuration this guard was made from."""
         return self._policy
 
@@ -70,8 +49,6 @@ class RateLimitGuard(Guard):
             "price": self.price,
             "cost": self._policy.cost,
         }
-
-    # -- admitting -----------------------------------------------------------------------------
 
     def price(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 -- the call's own arguments
         """Return what a call counts for."""
@@ -149,13 +126,15 @@ class RateLimitGuard(Guard):
         """Return what is left to wait because a pause came in between."""
         lag = self.machine.gcra.lag(turn)
         if lag is None:
-            raise self._refusal(self.env.now(), 1)
+            raise self._refused(self.machine.gcra.until(turn, self.env.now()))
         return lag
 
     def _refusal(self, now: float, cost: int, reason: str = RateLimited.default_reason) -> RateLimited:
+        return self._refused(self.machine.gcra.peek(now, cost).retry_after, reason)
+
+    def _refused(self, retry_after: float | None, reason: str = RateLimited.default_reason) -> RateLimited:
         if events.wanted():
             self.env.emit("resilient.call.rejected", policy=self.label, reason=reason)
-        retry_after = self.machine.gcra.peek(now, cost).retry_after
         return RateLimited(self.env.downstream, self.label, retry_after, reason)
 
     def enter(self, end: float) -> object:
@@ -179,8 +158,6 @@ class RateLimitGuard(Guard):
             message = "cost is a function of the call's arguments, which permit() does not know; use a whole number"
             raise TypeError(message)
         return cost
-
-    # -- backpressure --------------------------------------------------------------------------
 
     def failed(self, error: Exception) -> None:
         """Note an attempt that raised."""
@@ -213,8 +190,6 @@ class RateLimitGuard(Guard):
     def _tell(self, news: list[str]) -> None:
         for cause in news:
             self.env.emit("resilient.rate_limit.changed", policy=self.label, rate=self.machine.rate, cause=cause)
-
-    # -- looking at it -------------------------------------------------------------------------
 
     def peek(self, cost: int = 1) -> Allowance:
         """Return what a call would be told now, and take nothing."""
