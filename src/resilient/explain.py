@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from resilient import _check
 from resilient._policy import Guard, Policy
 from resilient.breaker import CircuitBreaker
 from resilient.bulkhead import Bulkhead
@@ -54,13 +55,17 @@ def lint(policies: Sequence[Policy]) -> list[Finding]:
     return [finding for rule in _RULES for finding in rule(policies)]
 
 
-def refuse_contradictions(name: str, policies: Sequence[Policy]) -> None:
-    """Refuse timings that can never work.
+def refuse(name: str, policies: Sequence[Policy]) -> None:
+    """Refuse what is no policy, and timings that can never work.
 
     Raises:
+        TypeError: If something is no policy.
         ConfigError: If a timeout stands inside another that ends no later.
 
     """
+    for position, policy in enumerate(policies):
+        if isinstance(policy, type) or not hasattr(policy, "bind"):
+            _check.refuse_type(f"policies[{position}]", policy, "a policy such as Retry()")
     for outer, inner in _pairs(policies, Timeout, Timeout):
         if inner.seconds >= outer.seconds:
             message = (

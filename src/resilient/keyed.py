@@ -14,7 +14,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar, cast
 
-from resilient import _check, registry
+from resilient import _check, explain, registry
 from resilient._policy import Policy
 from resilient._runtime import live
 from resilient._weave.assembly import assemble
@@ -81,6 +81,7 @@ class Keyed:
         """Find the family of this name, or make it."""
         self.name = _check.identifier("name", name)
         self.policies = tuple(policies)
+        explain.refuse(self.name, self.policies)
         self.classifier = Classifier() if classifier is None else classifier
         self.most = _check.count("most", most)
         self.idle = _check.seconds("idle", idle)

@@ -69,10 +69,7 @@ class Pipeline:
         self.classifier = Classifier() if classifier is None else classifier
         if not isinstance(self.classifier, Classifier):
             _check.refuse_type("classifier", classifier, "a Classifier or None")
-        for position, policy in enumerate(policies):
-            if isinstance(policy, type) or not hasattr(policy, "bind"):
-                _check.refuse_type(f"policies[{position}]", policy, "a policy such as Retry()")
-        explain.refuse_contradictions(self.name, self.policies)
+        explain.refuse(self.name, self.policies)
         self._options: dict[tuple[float | None, int | None], Pipeline] = {}
         self._assembly = assemble(self.name, self.policies, self.classifier)
         known = registry.register(self, ("pipeline", self.policies, self.classifier), replace=replace)
@@ -110,7 +107,7 @@ class Pipeline:
 
     @property
     def call(self) -> Through:
-        """Call a plain function through the policies: `pipeline.call(function, *args, **kwargs)`.
+        """Call a plain function through the policies, as in `pipeline.call(function, *args, **kwargs)`.
 
         It is the woven function itself, so that a call costs no layer more.
         """
@@ -122,7 +119,7 @@ class Pipeline:
 
     @property
     def acall(self) -> AsyncThrough:
-        """Call an async function through the policies: `await pipeline.acall(function, *args, **kwargs)`."""
+        """Call an async function through the policies, as in `await pipeline.acall(function, *args, **kwargs)`."""
         try:
             return self._async
         except AttributeError:
