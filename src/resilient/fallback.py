@@ -41,7 +41,8 @@ class Fallback:
             classifier calls a success of the downstream (the caller's own error).
         timeout: Longest time in seconds for the function; None leaves it to the deadline.
 
-    A function that raises is reported once, and the caller gets the original error.
+    A function declines to answer by raising the cause itself. One that raises anything else is
+    reported once, and the caller gets the original error.
 
     Example:
         >>> from resilient import Fallback, Pipeline

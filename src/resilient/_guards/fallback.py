@@ -117,6 +117,8 @@ class FallbackGuard(Guard):
         return end if timeout is None else min(end, self.env.now() + timeout)
 
     def _failed(self, fault: Exception, result: object, error: Exception | None) -> Any:  # noqa: ANN401
+        if fault is error:  # the function looked at the cause and declined to answer
+            raise error
         faults.report(self._policy.value, fault)
         if error is None:
             return result
