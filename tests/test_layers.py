@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_machines",
         "_policy _runtime _tenacity",
         "backoff budget holds",
-        "_guards _breaker _rate_limit",
+        "_guards _breaker",
         "timeout retry breaker bulkhead rate_limit fallback",
         "_weave",
         "explain permit registry pipeline keyed standard guarded",

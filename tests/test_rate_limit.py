@@ -279,6 +279,19 @@ def test_rule_14_a_plain_call_never_waits_on_an_event_loops_thread(hours):
     assert hours.slept == [1.0], "refused calls have reserved nothing"
 
 
+def test_on_an_event_loop_only_a_call_that_would_have_waited_is_warned_of(hours):
+    blocking._warned.clear()
+    guarded = pipeline(RateLimit(1, burst=1, max_wait=0.5), name="would-not-wait")
+
+    async def main() -> None:
+        guarded.call(int)
+        with pytest.raises(RateLimited) as caught:
+            guarded.call(int)
+        assert caught.value.reason == "rate_limited"
+
+    asyncio.run(main())
+
+
 @pytest.mark.anyio
 async def test_tasks_wait_in_order_of_arrival(anyio_backend):
     guarded = pipeline(RateLimit(100, burst=1, max_wait=5))

@@ -75,7 +75,8 @@ def test_a_throttle_raises_the_base_and_only_then():
     assert growth.next(TRIED, 1.0, throttled=False) == 0.1
     assert growth.next(TRIED, 1.0, throttled=True) == 4.0
     assert series(curve("full", base=3.0, throttled=1.0), [1.0], throttled=True) == [3.0]
-    assert series(curve("full", cap=0.5, throttled=1.0), [1.0], throttled=True) == [0.5]
+    for jitter in ("full", "fixed"):
+        assert series(curve(jitter, cap=0.5, throttled=1.0), [1.0], throttled=True) == [0.5]
 
 
 def test_P16_after_a_pushback_the_own_delay_is_the_first_again():

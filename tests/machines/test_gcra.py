@@ -159,6 +159,22 @@ def test_giving_back_takes_no_lock():
     assert gcra.peek(0.0).retry_after == 1.0
 
 
+def test_a_slot_given_back_is_there_for_the_next_to_come():
+    gcra = every(1, 1)
+    gcra.admit(0.0)
+    gcra.give_back(gcra.reserve(0.0, 1, 60.0))
+    assert gcra.admit(1.0)
+
+
+def test_a_slot_given_back_after_a_pause_is_free_again():
+    gcra = every(1, 1)
+    gcra.admit(0.0)
+    turn = gcra.reserve(0.0, 1, 60.0)
+    gcra.pause(0.5, 10.0)
+    gcra.give_back(turn)
+    assert gcra.reserve(0.5, 1, 60.0).wait == 10.5
+
+
 def test_given_back_turns_of_the_past_are_forgotten():
     gcra = every(1, 1)
     gcra.admit(0.0)
@@ -225,7 +241,9 @@ def test_a_pause_beyond_patience_ends_the_wait():
     gcra = every(1, 1)
     gcra.admit(0.0)
     turn = gcra.reserve(0.0, 1, 5.0)
-    gcra.pause(0.5, 10.0)
+    gcra.pause(0.5, 4.0)
+    assert gcra.lag(turn) == 4.0, "just within patience"
+    gcra.pause(0.5, 4.001)
     assert gcra.lag(turn) is None
 
 

@@ -151,7 +151,7 @@ class Gcra:
             tat = max(self._tat, instant)
             at = self._slot(instant, tat, cost)
             room = max(self._tolerance, self._interval) - (tat - instant)
-            remaining = 0 if instant < self._paused else max(0, room // self._interval)
+            remaining = max(0, room // self._interval)
             reset = self._seconds(tat - instant)
             retry = None if at is None else self._seconds(at - instant)
             return Allowance(at is None or at > instant, remaining, reset, retry)
