@@ -9,7 +9,7 @@ from resilient import _check
 from resilient._machines.backoff import CURVES, Curve, Growth, Tried
 
 if TYPE_CHECKING:
-    from resilient._tenacity import Wait
+    from resilient._tenacity import StopRule, Wait
 
 __all__ = ["Backoff", "Delays", "Jitter", "Pacing", "pacing"]
 
@@ -122,3 +122,20 @@ def pacing(value: Backoff | Wait) -> Pacing:
     if not _tenacity.is_wait(value):
         _check.refuse_type("backoff", value, "a Backoff or one of tenacity's wait_* objects")
     return _tenacity.WaitPacing(value)
+
+
+def stopping(attempts: object) -> StopRule | None:
+    """Return the rule of one of tenacity's `stop_*` objects; None for a plain number of attempts.
+
+    Raises:
+        ConfigError: If the number is below 1.
+        TypeError: If it is neither.
+
+    """
+    if not isinstance(attempts, int):
+        from resilient import _tenacity  # noqa: PLC0415 -- only who brings tenacity's objects needs it
+
+        if _tenacity.is_stop(attempts):
+            return _tenacity.StopRule(attempts)
+    _check.count("attempts", attempts)
+    return None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from resilient import _check, _tenacity
+from resilient import _check
 from resilient._guards.retry import RetryGuard
 from resilient._policy import Env
-from resilient.backoff import Backoff
+from resilient.backoff import Backoff, pacing, stopping
 from resilient.budget import RetryBudget
 
 __all__ = ["Retry"]
@@ -102,13 +102,11 @@ class Retry:
         retry_given_up: bool = False,
     ) -> None:
         """Check the settings."""
-        if not _tenacity.is_stop(attempts):
-            _check.count("attempts", attempts)
+        stopping(attempts)
         _check.kinds("on", on)
         if on_result is not None and not callable(on_result):
             _check.refuse_type("on_result", on_result, "a predicate or None")
-        if not isinstance(backoff, Backoff) and not _tenacity.is_wait(backoff):
-            _check.refuse_type("backoff", backoff, "a Backoff or a tenacity wait_* object")
+        pacing(cast("Backoff", backoff))
         if budget is not None and not isinstance(budget, RetryBudget):
             _check.refuse_type("budget", budget, "a RetryBudget or None")
         object.__setattr__(self, "attempts", attempts)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from resilient import _check, _tenacity, faults
+from resilient import _check, faults
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
 from resilient._machines.retry import Attempts, Ending, next_pause
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
-from resilient.backoff import Backoff, pacing
+from resilient.backoff import Backoff, pacing, stopping
 from resilient.errors import CallTimeout, Rejected, Unguardable
 from resilient.outcome import Outcome, Verdict
 
@@ -33,7 +33,7 @@ class RetryGuard(Guard):
         super().__init__(env, label)
         self._policy = policy
         self._pacing = pacing(cast("Backoff", policy.backoff))
-        self._stop = _tenacity.StopRule(policy.attempts) if _tenacity.is_stop(policy.attempts) else None
+        self._stop = stopping(policy.attempts)
         if budget is None and policy.budget is not None:
             budget = policy.budget.bind(env, policy.most_attempts or _USUAL_ATTEMPTS)
         self.budget = budget
