@@ -64,7 +64,7 @@ class VirtualClock:
     def acquire(self, lock: Any, seconds: float) -> bool:
         if self.threads > 1:  # other threads decide, not time
             return bool(lock.acquire(timeout=min(seconds, PATIENCE)))
-        if lock.acquire(blocking=False):
+        if lock.acquire(timeout=min(seconds, 0.2)):  # a worker thread may need a moment
             return True
         self.time += seconds
         return False
