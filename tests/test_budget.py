@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from resilient import Classifier, RetryBudget
+from resilient import BreakerOpen, CircuitBreaker, Classifier, Pipeline, Retry, RetryBudget
 from resilient._policy import Env
 
 
@@ -101,3 +101,17 @@ def test_bad_settings_of_the_known_rules():
 )
 def test_it_says_what_it_allows(budget, words):
     assert budget.describe() == words
+
+
+def test_refused_calls_fill_no_budget() -> None:
+    pipeline = Pipeline("budget-refused", Retry(budget=RetryBudget(start=0)), CircuitBreaker())
+    hold = pipeline.hold("forced_open", reason="maintenance")
+    for _ in range(1_000):
+        with pytest.raises(BreakerOpen):
+            pipeline.call(int)
+    assert pipeline.snapshot()["retry"] == {"budget": 0.0, "budget_ratio": 0.0}
+    hold.release()
+    pipeline[CircuitBreaker].reset()
+    for _ in range(3):
+        pipeline.call(int)
+    assert pipeline.snapshot()["retry"]["budget"] == pytest.approx(0.3)

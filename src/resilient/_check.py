@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from resilient import faults
 from resilient.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 Duration = float | int | timedelta
 """Seconds, or a timedelta."""
@@ -106,8 +108,13 @@ def matches(on: object, error: Exception) -> bool:
         return any(matches(on, each) for each in error.exceptions)
     if isinstance(on, (type, tuple)):
         return isinstance(error, on)
+    return ask(cast("Callable[[Exception], object]", on), error)
+
+
+def ask(predicate: Callable[[T], object], subject: T) -> bool:
+    """Return what a user's predicate says; one that raises is reported once and says no."""
     try:
-        return bool(cast("Callable[[Exception], object]", on)(error))
-    except Exception as fault:  # noqa: BLE001 -- a predicate never replaces an error
-        faults.report(on, fault)
+        return bool(predicate(subject))
+    except Exception as fault:  # noqa: BLE001 -- a predicate never replaces an error or a result
+        faults.report(predicate, fault)
         return False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from resilient import _check, faults
+from resilient import _check
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
 from resilient._machines.retry import Attempts, Ending, next_pause
@@ -73,19 +73,18 @@ class RetryGuard(Guard):
             if state is not None and not isinstance(error, GeneratorExit):
                 self._close(state)
             return None
+        if isinstance(error, Rejected) and not self._listed(error):
+            self._refused(state, error)
+            return None
         verdict = self.env.classifier.of_error(error)
-        if isinstance(error, Rejected) and state is not None and state.error is not None and not self._listed(error):
-            # A later attempt was refused: the caller gets the error of the one that ran.
-            self._close(state)
-            last, state.error = state.error, None
-            last.add_note(f"attempt {state.number} was refused: {error}")
-            raise last
         if self.budget is not None:
             self.budget.failed()
         decided = None
         if self._wanted(error, verdict) and (self._policy.retry_given_up or not given_up_since(error, mark)):
             decided = self._decide(state, Ending(error, None, verdict), end, start)
-            if decided is None and self._policy.most_attempts != 1 and not repeating():
+            # Not where an outer retry left us one attempt only: the outer one is not done yet.
+            stood_down = state is None and repeating()
+            if decided is None and self._policy.most_attempts != 1 and not stood_down:
                 ledger.gave_up(error)
         if decided is None:
             if state is not None:
@@ -93,6 +92,18 @@ class RetryGuard(Guard):
             return None
         decided.error = error
         return decided
+
+    def _refused(self, state: Attempts | None, error: Rejected) -> None:
+        """Give up after a refusal; if an earlier attempt ran, the caller gets that one's error."""
+        if state is None:
+            if self.budget is not None and self.budget.rules.deposit_first:
+                self.budget.unstep()
+            return
+        self._close(state)
+        last, state.error = state.error, None
+        if last is not None:
+            last.add_note(f"attempt {state.number} was refused: {error}")
+            raise last
 
     def returned(
         self, state: Attempts | None, result: object, end: float, start: float | None = None
@@ -104,7 +115,7 @@ class RetryGuard(Guard):
         verdict = self.env.classifier.of_result(result)
         bad = verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
         if not bad and self._policy.on_result is not None:
-            bad = self._ask(self._policy.on_result, result)
+            bad = _check.ask(self._policy.on_result, result)
             verdict = Verdict(Outcome.FAILURE, verdict.certainty, verdict.retry_after)
         if bad:
             if self.budget is not None:
@@ -131,8 +142,6 @@ class RetryGuard(Guard):
         if isinstance(error, Unguardable) or (isinstance(error, Rejected) and error.reason == "forced_open"):
             return False
         on = self._policy.on
-        if isinstance(error, Rejected):
-            return self._listed(error)
         if on is None:
             return verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
         return _check.matches(on, error)
@@ -142,14 +151,6 @@ class RetryGuard(Guard):
         on = self._policy.on
         kinds = on if isinstance(on, tuple) else (on,)
         return any(isinstance(kind, type) and issubclass(kind, Rejected) and isinstance(error, kind) for kind in kinds)
-
-    @staticmethod
-    def _ask(predicate: Callable[[object], bool], result: object) -> bool:
-        try:
-            return bool(predicate(result))
-        except Exception as fault:  # noqa: BLE001 -- a predicate never replaces a result
-            faults.report(predicate, fault)
-            return False
 
     def _decide(self, state: Attempts | None, ending: Ending, end: float, start: float | None) -> Attempts | None:
         """Return the state with the next pause, or None to give up."""

@@ -52,15 +52,18 @@ class Rules:
 class Budget:
     """The balance of one downstream, or of all that share a name.
 
-    `step` is what a success, or a first attempt, calls. It stays the same function for life.
+    `step` is what a success, or a first attempt, calls; `unstep` takes a step back whose attempt
+    was refused, so that an open breaker's refusals fill no budget. Both stay the same functions
+    for life.
     """
 
-    __slots__ = ("__weakref__", "_balance", "_lock", "_read", "_returned", "rules", "step")
+    __slots__ = ("__weakref__", "_balance", "_lock", "_read", "_returned", "_unread", "rules", "step", "unstep")
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.step = count().__next__
-        self._read = -1
+        self.unstep = count().__next__
+        self._read = self._unread = -1
         self._returned: deque[int] = deque()
         self._balance = rules.start
         self._lock = Lock()
@@ -112,10 +115,12 @@ class Budget:
             self._balance = self.rules.start
 
     def _fold(self) -> None:
-        """Add what came in since the last reading; reading the counter is a step of its own."""
-        reading = self.step()
-        added = (reading - self._read - 1) * self.rules.deposit
-        self._read = reading
+        """Add what came in since the last reading; reading a counter is a step of its own."""
+        # First what was taken back: its step has been counted already, so the sum is not below 0.
+        unreading, reading = self.unstep(), self.step()
+        steps = reading - self._read - (unreading - self._unread)
+        self._read, self._unread = reading, unreading
+        added = steps * self.rules.deposit
         while self._returned:
             added += self._returned.popleft()
-        self._balance = min(self.rules.cap, self._balance + added)
+        self._balance = max(0, min(self.rules.cap, self._balance + added))
