@@ -522,6 +522,34 @@ def assert_abandoning_tells_nothing(pipeline: Pipeline, torn_down_by: str, expec
     assert state(pipeline) == expected
 
 
+@pytest.mark.parametrize("torn_down_by", ["close", "collector"])
+@pytest.mark.parametrize("recovering", [False, True], ids=["closed", "half-open"])
+def test_t09_a_coroutine_torn_down_in_the_middle_of_a_decision_waits_for_no_lock(torn_down_by, recovering):
+    with fake_time() as clock:
+        pipeline = Pipeline("downstream", CircuitBreaker(consecutive=1, probes=2, jitter=0.0, ramp=0.0))
+        if recovering:
+            with pytest.raises(Down), pipeline.permit():
+                raise Down
+            clock.advance(5.0)
+        calls = [pipeline.acall(suspended)]
+        calls[0].send(None)
+        done = threading.Event()
+
+        def collect() -> None:
+            with pipeline[CircuitBreaker].machine._lock:
+                if torn_down_by == "close":
+                    calls[0].close()
+                calls.clear()
+                gc.collect()
+            done.set()
+
+        threading.Thread(target=collect, daemon=True).start()
+        assert done.wait(PATIENCE / 5)
+        assert state(pipeline) == ("half_open" if recovering else "closed")
+        if recovering:
+            assert probes(pipeline) == (0, 0, 0)
+
+
 def test_t09_a_forgotten_permit_is_inconclusive_and_says_so():
     with fake_time() as clock:
         pipeline = Pipeline("downstream", CircuitBreaker(probes=1, consecutive=1, jitter=0.0, ramp=0.0))
