@@ -135,14 +135,27 @@ class Classifier:
         Anything that is no `Exception` (cancellation, `KeyboardInterrupt`, `GeneratorExit`)
         is inconclusive. Of an exception group the gravest leaf decides.
         """
-        if isinstance(error, ExceptionGroup):
-            return max(map(self.of_error, error.exceptions), key=_gravity)
+        if isinstance(error, _SPECIAL):
+            return self._of_special(error)
         if not isinstance(error, Exception):
             return INCONCLUSIVE
-        return _of_ours(error) or self._of_theirs(error)
+        return self._of_plain(error)
 
-    def _of_theirs(self, error: Exception) -> Verdict:
-        hint = usable_hint(_attribute(error, "retry_after"))
+    def _of_special(self, error: BaseException) -> Verdict:
+        if isinstance(error, ExceptionGroup):
+            return max(map(self.of_error, error.exceptions), key=_gravity)
+        if isinstance(error, Rejected):
+            return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
+        if isinstance(error, Unguardable):
+            return NOT_SENT
+        if isinstance(error, CallTimeout) and error.ran >= error.seconds / 2:
+            return self._of_plain(error)
+        # Cut by a deadline that was mostly spent before this attempt: says nothing.
+        return INCONCLUSIVE
+
+    def _of_plain(self, error: Exception) -> Verdict:
+        given = _attribute(error, "retry_after")
+        hint = None if given is None else usable_hint(given)
         if self.error is not None:
             judged = _ask(self.error, error)
             if judged is not None:
@@ -159,16 +172,7 @@ class Classifier:
         return _with_hint(judged, None)
 
 
-def _of_ours(error: Exception) -> Verdict | None:
-    if isinstance(error, Rejected):
-        return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
-    if isinstance(error, Unguardable):
-        return NOT_SENT
-    if isinstance(error, CallTimeout) and error.ran < error.seconds / 2:
-        # Cut by a deadline that was mostly spent before this attempt: says nothing.
-        return INCONCLUSIVE
-    return None
-
+_SPECIAL = (ExceptionGroup, Rejected, Unguardable, CallTimeout)
 
 _ORDER = (Outcome.SUCCESS, Outcome.INCONCLUSIVE, Outcome.THROTTLED, Outcome.FAILURE)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from resilient.clock import Clock
 
-_IDLE_SECONDS = 10.0
 _MOST_IDLE = 32
+"""How many idle threads are kept for the next calls."""
 
 MOST_ABANDONED = 64
 """How many abandoned threads a process may have before further hops are refused."""
@@ -94,12 +94,8 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         while True:
-            if not self.wake.acquire(timeout=_IDLE_SECONDS):
-                try:
-                    _idle.remove(self)
-                except ValueError:  # a job is on its way
-                    continue
-                return
+            # Without a timeout, which would make every hop a tenth dearer.
+            self.wake.acquire()
             job, self.job = self.job, None
             if job is None:
                 return
@@ -113,6 +109,11 @@ class _Worker(threading.Thread):
             done.release()
             if not keep:
                 return
+
+
+def working() -> bool:
+    """Tell whether this thread is one of the workers."""
+    return isinstance(threading.current_thread(), _Worker)
 
 
 def abandoned() -> int:
