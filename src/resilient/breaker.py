@@ -22,6 +22,9 @@ TEMPLATE = """\
 window_ = machine_.window
 if window_ is None:  #: !clocked
 if window_ is None or now() >= window_.end:  #: clocked
+    left_ = machine_.shut - now()
+    if left_ > 0:
+        raise breaker_.refusal(left_)
     window_ = breaker_.admit()
 try:
     <inner>

@@ -382,7 +382,8 @@ def test_the_early_verdict_falls_when_it_is_certain(places, rate):
 
 
 def test_the_number_of_failed_probes_is_not_blurred_by_binary_fractions():
-    assert failures_to_open(0.1, 30) == 3
+    assert 0.07 * 100 > 7
+    assert failures_to_open(0.07, 100) == 7
     assert failures_to_open(0.7, 10) == 7
 
 
@@ -410,6 +411,13 @@ def test_half_open_ends_at_its_longest_time_although_a_probe_hangs():
     assert breaker.snapshot(7.0, 0.5)["state"] == "open"
     assert causes(breaker)[-1] == ("half_open", "open", "half_open_timeout")
     assert breaker.snapshot(7.0, 0.5)["open_remaining"] == 8.0
+
+
+def test_what_is_noticed_late_is_dated_when_it_was_due():
+    breaker = opened(probes=1, max_half_open=3.0)
+    breaker.admit(4.0, 0.5)  # its lease would end at 9, the round ends at 7
+    assert breaker.snapshot(10.0, 0.5)["open_remaining"] == 5.0
+    assert causes(breaker)[-1] == ("half_open", "open", "half_open_timeout")
 
 
 def test_a_round_that_only_lacked_traffic_does_not_lengthen_the_open_time():
@@ -625,6 +633,31 @@ def test_a_slow_probe_does_not_close():
     assert breaker.snapshot(5.001, 0.5)["state"] == "open"
 
 
+def test_a_probe_as_slow_as_the_limit_closes():
+    breaker = opened(slow_call=1.0, probes=1)
+    probe = breaker.admit(4.0, 0.5)
+    breaker.settle(probe, Outcome.SUCCESS, 5.0, 0.5)
+    assert breaker.snapshot(5.0, 0.5)["state"] == "closed"
+
+
+def test_a_slow_success_ends_a_run_of_failures():
+    breaker = machine(**{**SLOW, "consecutive": 3, "min_calls": 6, "window": Count(100)})
+    slow = breaker.admit(0.0, 0.5)
+    play(breaker, "ff", now=3.0)
+    breaker.settle(slow, Outcome.SUCCESS, 3.0, 0.5)
+    assert play(breaker, "f", now=3.0) == ["closed"]
+
+
+def test_settling_a_timed_call_twice_counts_once():
+    breaker = machine(**SLOW)
+    call = breaker.admit(0.0, 0.5)
+    for _ in range(3):
+        breaker.settle(call, Outcome.SUCCESS, 0.0, 0.5)
+    breaker.drop(dropped := breaker.admit(0.0, 0.5))
+    breaker.settle(dropped, Outcome.SUCCESS, 0.0, 0.5)
+    assert breaker.snapshot(0.0, 0.5)["calls"] == 1
+
+
 def test_dropped_timed_calls_leave_nothing_behind():
     breaker = machine(**SLOW)
     for _ in range(100):
@@ -707,6 +740,44 @@ def test_after_a_release_probes_then_the_slow_ramp():
     play(breaker, "ss", now=5.0)
     shares = [breaker.snapshot(5.0 + gap, 0.5)["share"] for gap in (0, 19.9, 20, 40, 59.9, 60)]
     assert shares == [0.05, 0.05, 0.25, 0.5, 0.5, 1.0]
+
+
+def test_the_slow_ramp_after_a_release_comes_even_where_the_usual_one_is_off():
+    breaker = machine(ramp=0.0)
+    hold(breaker, "forced_open")
+    breaker.release("forced_open", 5.0, 0.5)
+    play(breaker, "ss", now=5.0)
+    assert breaker.snapshot(5.0, 0.5)["share"] == 0.05
+
+
+def test_a_breaker_held_open_stands_still():
+    breaker = opened(probes=1)
+    breaker.admit(4.0, 0.5)
+    hold(breaker, "forced_open", now=4.0)
+    assert breaker.snapshot(1000.0, 0.5)["level"] == 1
+    calm = machine()
+    running = calm.admit(0.0, 0.5)
+    hold(calm, "forced_open")
+    for _ in range(9):
+        calm.settle(running, Outcome.FAILURE, 0.0, 0.5)
+    assert calm.snapshot(0.0, 0.5)["level"] == 0
+
+
+def test_a_call_from_before_a_hold_does_not_count_under_the_next():
+    breaker = machine()
+    running = breaker.admit(0.0, 0.5)
+    hold(breaker, "forced_closed")
+    hold(breaker, "forced_open")
+    breaker.release("forced_open", 0.0, 0.5)
+    breaker.settle(running, Outcome.FAILURE, 0.0, 0.5)
+    assert breaker.snapshot(0.0, 0.5)["calls"] == 0
+
+
+def test_forced_closed_admits_everything_during_a_ramp_too():
+    breaker = opened()
+    play(breaker, "ss", now=4.0)
+    hold(breaker, "forced_closed", now=4.0)
+    assert not isinstance(breaker.admit(4.0, 0.999), Refusal)
 
 
 def test_the_most_restrictive_hold_wins_and_releasing_one_leaves_the_other():
@@ -798,6 +869,70 @@ def test_an_open_breaker_stays_open_in_the_next_process_for_what_is_left():
     assert later.shut == 1001.0
 
 
+def test_a_reset_forgets_the_doublings():
+    breaker = opened()
+    breaker.reset(0.0, 0.5)
+    play(breaker, "fff")
+    assert breaker.snapshot(0.0, 0.5)["open_remaining"] == 4.0
+
+
+def test_the_age_of_a_snapshot_has_passed_for_everything_in_it():
+    ramping = opened(window=10.0, min_calls=100)
+    play(ramping, "ss", now=4.0)
+    play(ramping, "f", now=4.0, draw=0.0)
+    data = ramping.snapshot(6.0, 0.5)
+    for age, share, failures in ((0.0, 0.325, 1), (2.0, 0.55, 1), (8.5, 1.0, 0)):
+        later = machine(now=100.0, window=10.0)
+        later.restore(data, 100.0, age)
+        seen = later.snapshot(100.0, 0.5)
+        assert (seen["share"], seen["failures"], seen["healthy_for"]) == (pytest.approx(share), failures, 2.0 + age)
+    probing = opened()
+    probing.admit(4.0, 0.5)
+    later = machine(now=100.0)
+    later.restore(probing.snapshot(5.0, 0.5), 100.0, 2.0)
+    assert later.snapshot(100.0, 0.5)["probes"]["remaining"] == 9.0
+
+
+def test_a_snapshot_taken_in_a_hold_over_a_round_leads_to_a_new_round():
+    breaker = opened()
+    breaker.admit(4.0, 0.5)
+    hold(breaker, "forced_open", now=4.0)
+    later = machine(now=100.0)
+    later.restore(breaker.snapshot(5.0, 0.5), 100.0, 0.0)
+    assert isinstance(later.admit(100.0, 0.5), Ticket)
+
+
+def test_a_restored_state_obeys_the_holds_that_are_there():
+    data = opened().snapshot(0.0, 0.5)
+    closed = machine()
+    hold(closed, "forced_closed")
+    closed.restore(data, 0.0, 0.0)
+    assert closed.snapshot(0.0, 0.5)["automatic"] == "closed"
+    probing = opened(probes=1)
+    probing.admit(4.0, 0.5)
+    held = machine(probes=1)
+    hold(held, "forced_open")
+    held.restore(probing.snapshot(4.0, 0.5), 4.0, 0.0)
+    assert held.snapshot(1000.0, 0.5)["automatic"] == "half_open"
+    assert held.admit(1000.0, 0.5).reason == "forced_open"
+
+
+def test_calls_from_before_a_restore_do_not_count_after_it():
+    breaker = machine(slow_call=9.0)
+    call = breaker.admit(0.0, 0.5)
+    breaker.restore(breaker.snapshot(0.0, 0.5), 0.0, 0.0)
+    breaker.settle(call, Outcome.FAILURE, 0.0, 0.5)
+    assert breaker.snapshot(0.0, 0.5)["calls"] == 0
+
+
+def test_a_hold_moves_to_another_clock_with_the_rest():
+    breaker = machine(now=1e6)
+    hold(breaker, "forced_open", now=1e6, until=1e6 + 30)
+    breaker.move(1e6 + 10, 5.0)
+    assert breaker.admit(24.0, 0.5) == Refusal(1.0, "forced_open")
+    assert isinstance(breaker.admit(25.0, 0.5), Ticket)
+
+
 def test_a_restored_breaker_forgets_the_probes_in_flight_but_not_the_results():
     breaker = opened()
     play(breaker, "s", now=4.0)
@@ -819,5 +954,9 @@ def test_a_forked_child_forgets_the_probes_of_its_parent():
     with breaker._lock:  # held by a thread that does not exist in the child
         breaker.renew()
         assert isinstance(breaker.admit(4.0, 0.5), Ticket)
+    timing = machine(**SLOW)
+    timing.admit(0.0, 0.5)
+    timing.renew()
+    assert timing.snapshot(100.0, 0.5)["slow_calls"] == 0
     breaker.settle(probe, Outcome.SUCCESS, 4.0, 0.5)
     assert breaker.snapshot(4.0, 0.5)["state"] == "half_open"

@@ -150,6 +150,11 @@ def test_a_slow_call_that_fails_after_its_mark_is_forgotten_still_failed():
     mark = window.record(SLOW, 0.0)
     window.amend(mark, 10.0)
     assert window.totals(10.0) == (1, 1, 0)
+    other = TimeWindow(10.0, 0.0)
+    mark = other.record(SLOW, 0.0)
+    other.record(SLOW, 10.0)
+    other.amend(mark, 10.0)
+    assert other.totals(10.0) == (2, 1, 1)
     short = CountWindow(1)
     mark = short.record(SLOW, 0.0)
     short.succeed(None)
@@ -176,3 +181,15 @@ def test_a_shorter_window_keeps_what_is_young_enough():
     shorter = TimeWindow(5.0, 8.0)
     shorter.load(window.rows(8.0))
     assert shorter.totals(8.0) == (1, 1, 0)
+    shorter.load([(5.0, FAILED, 1)])
+    assert shorter.totals(8.0) == (1, 1, 0)
+
+
+def test_an_age_of_whole_buckets_is_not_blurred_by_binary_fractions():
+    width = 0.35
+    assert 3 * width / width < 3
+    window = TimeWindow(10 * width, 0.0)
+    window.load([(3 * width, FAILED, 1)])
+    window.advance(6.5 * width)
+    assert window.totals(6.5 * width).failures == 1
+    assert window.totals(7.5 * width).failures == 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from resilient import _check, events
+from resilient import _check
 from resilient._breaker import news
 from resilient._machines.breaker import BreakerMachine
 from resilient._machines.holds import Entry
@@ -15,6 +15,7 @@ from resilient._machines.states import Refusal, Settings
 from resilient._machines.window import Window
 from resilient._policy import Colour, Env, Guard, Policy
 from resilient.errors import BreakerOpen
+from resilient.events import wanted
 from resilient.holds import Hold, new_entry
 from resilient.outcome import Outcome, Verdict
 
@@ -82,20 +83,25 @@ class BreakerGuard(Guard):
         return frozenset(flag for flag, there in flags.items() if there)
 
     def names(self, colour: Colour) -> Mapping[str, object]:  # noqa: ARG002
-        """Return what the template's injected names stand for."""
+        """Return what the template's injected names stand for; asked again when the clock is replaced."""
+        self._now()
         return {"breaker_": self, "machine_": self.machine}
 
     def admit(self) -> Window | Permit:
         """Return a permit or raise `BreakerOpen`; the way of every call that has no fast path."""
         now = self._now()
-        machine = self.machine
-        if now < machine.shut:
-            self._refuse(machine.shut - now, BreakerOpen.default_reason)
-        answer = machine.admit(now, self.env.clock.random())
+        answer = self.machine.admit(now, self.env.clock.random())
         self._publish()
         if isinstance(answer, Refusal):
-            self._refuse(answer.retry_after, answer.reason)
+            raise self.refusal(answer.retry_after, answer.reason)
         return Permit(self, answer) if isinstance(answer, Ticket) else answer
+
+    def refusal(self, retry_after: float | None, reason: str = BreakerOpen.default_reason) -> BreakerOpen:
+        """Return what to raise; by its caller, so that it passes one frame less."""
+        env = self.env
+        if wanted():
+            env.emit("resilient.call.rejected", breaker=self.label, reason=reason, retry_after=retry_after)
+        return BreakerOpen(env.downstream, self.label, retry_after, reason)
 
     def failed(self, permit: Window | Permit, error: BaseException) -> None:
         """Settle a call that raised, as the classifier judges it."""
@@ -161,8 +167,7 @@ class BreakerGuard(Guard):
 
     def holds(self) -> tuple[Hold, ...]:
         """Return the holds that are there, masked ones included."""
-        entries, now = self._entries(), self._now()
-        return tuple(self._held(entry, now) for entry in entries)
+        return tuple(self._held(entry, self._now()) for entry in self._entries())
 
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people, metrics and `restore`."""
@@ -233,9 +238,3 @@ class BreakerGuard(Guard):
     def _publish(self) -> None:
         if self.machine.news:
             news.publish(self.env, self.label, self.machine.news)
-
-    def _refuse(self, retry_after: float | None, reason: str) -> NoReturn:
-        if events.wanted():
-            fields = {"breaker": self.label, "reason": reason, "retry_after": retry_after}
-            events.publish("resilient.call.rejected", self.env.downstream, fields)
-        raise BreakerOpen(self.env.downstream, self.label, retry_after, reason)

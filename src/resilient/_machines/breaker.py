@@ -182,7 +182,6 @@ class BreakerMachine:
     def renew(self) -> None:
         """Start afresh in a forked child: a new lock, and the parent's calls forgotten."""
         self._lock = Lock()
-        self._dropped.clear()
         circuit = self._held.circuit
         circuit.running = None
         if circuit.round is not None:

@@ -140,8 +140,6 @@ class Circuit:
 
     def release(self, ticket: Ticket) -> None:
         """Take back the permit of a call that was dropped without an outcome."""
-        if ticket.era != self.era:
-            return
         ticket.era = SETTLED
         if self.round is not None:
             self.round.settle(ticket, passed=None)
