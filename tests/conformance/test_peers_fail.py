@@ -298,7 +298,7 @@ def with_tenacity(clock: FakeClock, patch: pytest.MonkeyPatch) -> Subject:
 def with_backoff(clock: FakeClock, patch: pytest.MonkeyPatch) -> Subject:
     patch.setattr(time, "sleep", clock.slept.append)  # no clock survives its waits
     logging.getLogger("backoff").setLevel(logging.CRITICAL + 1)
-    return Subject(backoff.on_exception(backoff.expo, Exception, max_tries=MANY, jitter=None))
+    return Subject(backoff.on_exception(backoff.expo, Exception, max_tries=MANY))
 
 
 # -- the verdicts ---------------------------------------------------------------------------------
