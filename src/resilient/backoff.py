@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from resilient import _check
@@ -73,6 +73,8 @@ class Backoff:
     jitter: Jitter = "full"
     multiplier: float = 2.0
     throttled_base: float = 1.0
+    curve: Curve = field(init=False, repr=False, compare=False)
+    """The machine that computes the delays."""
 
     def __post_init__(self) -> None:
         """Check and normalise."""
@@ -87,14 +89,12 @@ class Backoff:
         if multiplier < 1:
             _check.refuse("multiplier", self.multiplier, "a number of 1 or more")
         object.__setattr__(self, "multiplier", multiplier)
-
-    def curve(self) -> Curve:
-        """Return the machine that computes the delays."""
-        return Curve(self.base, self.cap, self.multiplier, self.throttled_base, self.jitter)
+        curve = Curve(self.base, self.cap, multiplier, self.throttled_base, self.jitter)
+        object.__setattr__(self, "curve", curve)
 
     def delays(self) -> Growth:
         """Return fresh delays for one call."""
-        return Growth(self.curve())
+        return Growth(self.curve)
 
     def describe(self) -> str:
         """Say in a few words what is configured."""

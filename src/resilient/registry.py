@@ -39,8 +39,8 @@ def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
             if known[0] == configuration:
                 return known[1]
             message = (
-                f"name {entry.name!r} is already in use with another configuration, must be a new name "
-                f"or the same configuration; pass replace=True to replace it: {known[0]!r} != {configuration!r}"
+                f"name must be new, or have the same configuration as before, got {entry.name!r} with "
+                f"{_difference(known[0], configuration)}; pass replace=True to replace it"
             )
             raise ConfigError(message)
         _entries[entry.name] = (configuration, entry)
@@ -79,6 +79,14 @@ def clear() -> None:
     """Forget every name; functions already decorated keep working. For tests and notebooks."""
     with _lock:
         _entries.clear()
+
+
+def exchange(entries: dict[str, tuple[object, Entry]]) -> dict[str, tuple[object, Entry]]:
+    """Put other names in force and return those before. For tests."""
+    global _entries  # noqa: PLW0603 -- the one registry, replaced whole
+    with _lock:
+        before, _entries = _entries, entries
+    return before
 
 
 def _renew() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from resilient import _check
+from resilient import _check, events
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
 from resilient._machines.retry import Attempts, Ending, next_pause
@@ -60,10 +60,8 @@ class RetryGuard(Guard):
 
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
-        names: dict[str, object] = {"retry": self, "pause": self.pause if colour == "sync" else self.apause}
-        if self.budget is not None:
-            names["deposit"] = self.budget.step
-        return names
+        deposit = None if self.budget is None else self.budget.step
+        return {"retry": self, "deposit": deposit, "pause": self.pause if colour == "sync" else self.apause}
 
     def failed(
         self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
@@ -154,30 +152,32 @@ class RetryGuard(Guard):
 
     def _decide(self, state: Attempts | None, ending: Ending, end: float, start: float | None) -> Attempts | None:
         """Return the state with the next pause, or None to give up."""
+        most = self._policy.most_attempts
+        number = 1 if state is None else state.number
+        if most is not None and number >= most:
+            self._gave_up(number, ending, "attempts")
+            return None
         now = self.env.now()
         if state is None:
             if repeating():  # an outer retry is at it already: layers do not multiply
                 return None
             state = Attempts(now if start is None else start, self._pacing.delays())
-        most = self._policy.most_attempts
-        if most is not None and state.number >= most:
-            self._gave_up(state, ending, "attempts")
-            return None
         tried = Tried(state.number, now - state.started, state.slept, ending.error, ending.result)
         random = self.env.clock.random
         delay = next_pause(state, ending.verdict, tried, random(), random())
         if delay is None or now + delay >= self.env.end(end):
-            self._gave_up(state, ending, "hint" if delay is None else "deadline")
+            self._gave_up(number, ending, "hint" if delay is None else "deadline")
             return None
         if self._stop is not None and self._stop.stops(tried, delay):
-            self._gave_up(state, ending, "stop")
+            self._gave_up(number, ending, "stop")
             return None
         if not self._pay(state, ending):
             return None
         state.delay = delay
-        self.env.emit(
-            "resilient.retry.scheduled", policy=self.label, attempt=state.number + 1, delay=delay, cause=ending.name
-        )
+        if events.wanted():
+            self.env.emit(
+                "resilient.retry.scheduled", policy=self.label, attempt=number + 1, delay=delay, cause=ending.name
+            )
         return state
 
     def _pay(self, state: Attempts, ending: Ending) -> bool:
@@ -194,8 +194,9 @@ class RetryGuard(Guard):
         state.paid = paid
         return True
 
-    def _gave_up(self, state: Attempts, ending: Ending, why: str) -> None:
-        self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=state.number, why=why, cause=ending.name)
+    def _gave_up(self, attempts: int, ending: Ending, why: str) -> None:
+        if events.wanted():
+            self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=attempts, why=why, cause=ending.name)
 
     def pause(self, state: Attempts) -> None:
         """Sleep until the next attempt. On an event loop's thread the error is raised instead."""

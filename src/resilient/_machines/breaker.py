@@ -88,9 +88,13 @@ class BreakerMachine:
         """
         at = Moment(now, draw, hint)
         with self._lock:
+            circuit = self._held.circuit
+            era, plain = circuit.era, self.window is not None
             self._catch_up(at)
-            self._held.circuit.settle(permit, outcome, at)
-            self._refresh()
+            circuit.settle(permit, outcome, at)
+            # A plainly closed circuit becomes anything else only by a new era or by a hold.
+            if not plain or circuit.era != era or self._held.holds:
+                self._refresh()
 
     def drop(self, ticket: Ticket) -> None:
         """Take a permit back without an outcome, later.

@@ -150,13 +150,14 @@ class TimeWindow:
 
     """
 
-    __slots__ = ("_cells", "_index", "_origin", "_seen", "_width", "end", "run", "step")
+    __slots__ = ("_cells", "_index", "_origin", "_seen", "_sums", "_width", "end", "run", "step")
 
     def __init__(self, seconds: float, now: float) -> None:
         self._width = seconds / BUCKETS
         self._origin = now
         self._index = 0
         self._cells = array("Q", bytes(8 * BUCKETS * _KINDS))
+        self._sums = array("Q", _EMPTY)  # of all buckets, so that a failure need not add them up
         self._seen = 0
         self.end = now + self._width
         self.step: Callable[[], int] = count().__next__
@@ -171,21 +172,20 @@ class TimeWindow:
         ticks = self.step()
         fresh, self._seen = ticks - self._seen, ticks + 1
         if fresh:
-            self._cells[self._index % BUCKETS * _KINDS] += fresh
+            self._add(self._index, PASSED, fresh)
             self.run = 0
         if now < self.end:
             return
         index = max(self._index + 1, int((now - self._origin) / self._width))
         for each in range(max(self._index, index - BUCKETS) + 1, index + 1):
-            place = each % BUCKETS * _KINDS
-            self._cells[place : place + _KINDS] = _EMPTY
+            self._clear(each)
         self._index = index
         self.end = self._origin + (index + 1) * self._width
 
     def record(self, kind: int, now: float) -> int:
         """Record one outcome; return the mark that `amend` takes."""
         self.advance(now)
-        self._cells[self._index % BUCKETS * _KINDS + kind] += 1
+        self._add(self._index, kind, 1)
         if kind & FAILED:
             self.run += 1
         elif kind == PASSED:
@@ -195,18 +195,17 @@ class TimeWindow:
     def amend(self, mark: int, now: float) -> None:
         """Turn a call that was recorded as slow into one that failed as well."""
         self.advance(now)
-        place = mark % BUCKETS * _KINDS
-        if self._index - mark < BUCKETS and self._cells[place + SLOW]:
-            self._cells[place + SLOW] -= 1
-            self._cells[place + SLOW_FAILED] += 1
+        if self._index - mark < BUCKETS and self._cells[mark % BUCKETS * _KINDS + SLOW]:
+            self._add(mark, SLOW, -1)
+            self._add(mark, SLOW_FAILED, 1)
         else:  # its bucket is over: it still failed
-            self._cells[self._index % BUCKETS * _KINDS + FAILED] += 1
+            self._add(self._index, FAILED, 1)
         self.run += 1
 
     def totals(self, now: float) -> Totals:
         """Count what the window holds."""
         self.advance(now)
-        passed, failed, slow, both = (sum(self._cells[kind::_KINDS]) for kind in range(_KINDS))
+        passed, failed, slow, both = self._sums
         return Totals(passed + failed + slow + both, failed + both, slow + both)
 
     def rows(self, now: float) -> list[Row]:
@@ -225,7 +224,17 @@ class TimeWindow:
             # The slack keeps k widths in bucket k when the product was rounded down.
             back = int(age / self._width + 1e-6)
             if back < BUCKETS:
-                self._cells[(self._index - back) % BUCKETS * _KINDS + kind] += number
+                self._add(self._index - back, kind, number)
+
+    def _add(self, index: int, kind: int, number: int) -> None:
+        self._cells[index % BUCKETS * _KINDS + kind] += number
+        self._sums[kind] += number
+
+    def _clear(self, index: int) -> None:
+        place = index % BUCKETS * _KINDS
+        for kind in range(_KINDS):
+            self._sums[kind] -= self._cells[place + kind]
+        self._cells[place : place + _KINDS] = _EMPTY
 
 
 _EMPTY: Final = array("Q", bytes(8 * _KINDS))
