@@ -553,7 +553,7 @@ def test_t36_by_default_an_outage_adds_a_tenth_to_the_load(colour):
 
 @pytest.mark.parametrize("jitter", list(CURVES))
 def test_t37_the_millionth_attempt_does_not_overflow(jitter):
-    curve = Backoff(base=1, cap=20, multiplier=10, jitter=jitter).curve()
+    curve = Backoff(base=1, cap=20, multiplier=10, jitter=jitter).curve
     state = START
     for retry in (1, 2, 308, 309, 1023, 1024, 1025, 10**6, 10**9):
         delay, state = curve.delay(retry, state, 0.999)
@@ -593,7 +593,7 @@ SPANS = st.floats(0, 1e6)
 )
 def test_t38_no_delay_is_negative_or_above_the_cap(jitter, bounds, multiplier, throttled_base, draws, first):
     base, cap = bounds
-    curve = Backoff(base=base, cap=cap, multiplier=multiplier, throttled_base=throttled_base, jitter=jitter).curve()
+    curve = Backoff(base=base, cap=cap, multiplier=multiplier, throttled_base=throttled_base, jitter=jitter).curve
     most = cap * 1.2 if jitter == "grpc" else cap  # that rule's jitter comes after its cap, and is documented so
     state = START
     for retry, (draw, throttled) in enumerate(draws, first):
