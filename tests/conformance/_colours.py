@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +107,10 @@ class Flight:
     def admitted(self) -> bool:
         return self.ending.ran
 
+    def waits(self) -> bool:
+        """Tell, as an attempt begins, whether it stays inside until the story goes on with it."""
+        return True
+
     def end(self) -> object:
         if self.raises is not None:
             raise self.raises
@@ -153,10 +157,12 @@ class Play:
     Attributes:
         clock: Every pipeline runs on it.
         colour: One of `COLOURS`.
+        new_event: Makes the colour's kind of event.
 
     """
 
     colour = ""
+    new_event: Callable[[], Any]
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -201,6 +207,12 @@ class Play:
 
     async def start_many(self, number: int, pipeline: Pipeline, *, form: str = "through") -> list[Flight]:
         """Start calls as simultaneously as the colour can."""
+        flights = [Flight(self.new_event) for _ in range(number)]
+        await self.launch(flights, pipeline, form)
+        return flights
+
+    async def launch(self, flights: Sequence[Flight], pipeline: Pipeline, form: str = "through") -> None:
+        """Start these calls; return when each is waiting inside the downstream, or is over."""
         raise NotImplementedError
 
     async def end(self, flight: Flight, returns: object = None, *, raises: BaseException | None = None) -> Ending:
@@ -230,22 +242,23 @@ class ThreadPlay(Play):
 
     colour = "threads"
 
-    async def start_many(self, number: int, pipeline: Pipeline, *, form: str = "through") -> list[Flight]:
-        together = threading.Barrier(number)
-        flights = [Flight(threading.Event) for _ in range(number)]
+    new_event = staticmethod(threading.Event)
+
+    async def launch(self, flights: Sequence[Flight], pipeline: Pipeline, form: str = "through") -> None:
+        together = threading.Barrier(len(flights))
         for flight in flights:
             flight.stop = lambda flight=flight: self._interrupt(flight)
             self.flights.append(flight)
             threading.Thread(target=self._fly, args=(pipeline, flight, form, together), daemon=True).start()
         for flight in flights:
             assert flight.moved.wait(PATIENCE), "a call neither began nor was refused"
-        return flights
 
     def _fly(self, pipeline: Pipeline, flight: Flight, form: str, together: threading.Barrier) -> None:
         def body() -> object:
             flight.ending.ran = True
-            flight.moved.set()
-            assert flight.go.wait(PATIENCE)
+            if flight.waits():
+                flight.moved.set()
+                assert flight.go.wait(PATIENCE)
             return flight.end()
 
         try:
@@ -281,22 +294,21 @@ class TaskPlay(Play):
     def __init__(self, clock: FakeClock, spawn: Callable[[Any, Flight], None], new_event: Callable[[], Any]) -> None:
         super().__init__(clock)
         self._spawn = spawn
-        self._new_event = new_event
+        self.new_event = new_event
 
-    async def start_many(self, number: int, pipeline: Pipeline, *, form: str = "through") -> list[Flight]:
-        flights = [Flight(self._new_event) for _ in range(number)]
+    async def launch(self, flights: Sequence[Flight], pipeline: Pipeline, form: str = "through") -> None:
         for flight in flights:
             self.flights.append(flight)
             self._spawn(lambda flight=flight: self._fly(pipeline, flight, form), flight)
         for flight in flights:
             await flight.moved.wait()
-        return flights
 
     async def _fly(self, pipeline: Pipeline, flight: Flight, form: str) -> None:
         async def body() -> object:
             flight.ending.ran = True
-            flight.moved.set()
-            await flight.go.wait()
+            if flight.waits():
+                flight.moved.set()
+                await flight.go.wait()
             return flight.end()
 
         try:
