@@ -1,17 +1,21 @@
 """Time subjects side by side: round by round in turn, as multiples of the empty decorator.
 
 The timed statement is `f(1)` in a loop, `f` a global; in async code `await f(1)` inside one
-running loop. The collector is off while it runs. A round of a subject is divided by the round
-of the empty decorator next to it, and the median of these ratios counts.
+running loop. The collector is off while it runs. Time is that of this thread's processor where
+the call stays in this thread, so that a busy machine disturbs less; where it hops to another
+one, it is wall time. A round of a subject is divided by the empty decorator's of the same round,
+and the median of these ratios counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -74,6 +78,11 @@ class Measured:
 
 def measure(case: cases.Case, runner: asyncio.Runner, effort: Effort) -> Measured:
     """Measure one case with every subject that has the feature."""
+    with _one_processor() if _hops(case) else contextlib.nullcontext():
+        return _measure(case, runner, effort)
+
+
+def _measure(case: cases.Case, runner: asyncio.Runner, effort: Effort) -> Measured:
     finish = _finisher(case, runner)
     found, missing = subjects.build(case, finish)
     timers = {subject.name: _timer(case, subject, runner) for subject in found}
@@ -140,6 +149,33 @@ def _timer(case: cases.Case, subject: subjects.Subject, runner: asyncio.Runner) 
     return lambda times: runner.run(run(times))
 
 
+@contextlib.contextmanager
+def _one_processor() -> Iterator[None]:
+    """Keep this thread, and those it starts, on one processor, where the system allows it.
+
+    Whether the two threads of a hop meet on one processor or on two is the scheduler's choice; it
+    doubles the time of a hop, and changes from one second to the next.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _hops(case: cases.Case) -> bool:
+    return case.colour == "sync" and case.policy in {"timeout", "timeout-twice"}
+
+
+def _clock(case: cases.Case) -> Callable[[], float]:
+    fine = time.get_clock_info("thread_time").resolution < 1e-6  # not on Windows
+    return time.thread_time if fine and not _hops(case) else time.perf_counter
+
+
 def _loop(case: cases.Case, subject: subjects.Subject) -> Callable[..., Any]:
     wait, colour = ("", "") if case.colour == "sync" else ("await ", "async ")
     lead = "g, " if subject.leading else ""
@@ -154,7 +190,7 @@ def _loop(case: cases.Case, subject: subjects.Subject) -> Callable[..., Any]:
     scope: dict[str, Any] = {
         "f": subject.call,
         "g": subject.leading[0] if subject.leading else None,
-        "now": time.perf_counter,
+        "now": _clock(case),
         "failures": range(cases.FAILING_RUN),
     }
     exec("\n".join(lines), scope)  # noqa: S102 -- a constant text, as `timeit` does it
