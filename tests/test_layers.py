@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_machines",
         "_policy _runtime _tenacity",
         "backoff budget holds",
-        "_guards _breaker",
+        "_guards",
         "timeout retry breaker bulkhead rate_limit fallback",
         "_weave",
         "explain permit registry pipeline keyed standard guarded",
@@ -110,7 +110,7 @@ def may_import(module: str, part: str, each: Import) -> bool:
     """Whether a file (`part`, its name) of a module may import this module of ours."""
     other = own(each.name)
     if module == "_guards" == other:
-        return each.name.split(".")[2:3] in ([], [part])
+        return all(f"{piece}_".startswith(f"{part}_") for piece in each.name.split(".")[2:3])
     if module == "_guards" and other == part:
         return each.types  # the settings it was made from
     together = module == other or (module in TOGETHER and other in TOGETHER)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from resilient import _check
-from resilient._breaker.guard import BreakerGuard
+from resilient._guards.breaker import BreakerGuard
 from resilient._machines.states import Settings
 from resilient._machines.window import Count
 from resilient._policy import Env

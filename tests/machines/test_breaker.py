@@ -295,7 +295,9 @@ class MachineMatchesModel(RuleBasedStateMachine):
     @invariant()
     def the_fast_refusal_is_never_wrong(self):
         shut = self.machine.shut > self.now
-        assert shut == (self.model.effective == "open" and self.now < self.model.until)
+        forced = self.model.effective == "forced_open"
+        assert self.machine.forced == forced
+        assert shut == (forced or (self.model.effective == "open" and self.now < self.model.until))
 
 
 MachineMatchesModel.TestCase.settings = settings(max_examples=120, stateful_step_count=40)

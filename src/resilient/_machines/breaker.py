@@ -13,7 +13,7 @@ from threading import Lock
 from resilient._machines import breaker_record
 from resilient._machines.circuit import Circuit
 from resilient._machines.held import HeldCircuit
-from resilient._machines.holds import AUTO, Entry, HoldEnded
+from resilient._machines.holds import AUTO, FORCED_OPEN, Entry, HoldEnded
 from resilient._machines.probes import Ticket
 from resilient._machines.states import CLOSED, OPEN, Moment, Refusal, Settings, Transition
 from resilient._machines.window import Count, Window, new_window
@@ -27,12 +27,13 @@ class BreakerMachine:
         clocked: Whether the fast path was made for a time window; fixed for good.
         news: What happened and is not published yet, oldest first.
         shut: Every call is refused until then, whatever else holds; read without the lock.
+        forced: Whether that is because of a hold; read without the lock.
         window: The permit of every call while the circuit is plainly closed, else None: not
             held, not ramping, calls not timed. Read without the lock.
 
     """
 
-    __slots__ = ("_dropped", "_held", "_lock", "clocked", "news", "shut", "window")
+    __slots__ = ("_dropped", "_held", "_lock", "clocked", "forced", "news", "shut", "window")
 
     def __init__(self, settings: Settings, now: float, lease: float = 10.0) -> None:
         self._held = HeldCircuit(Circuit(settings, now, lease))
@@ -41,6 +42,7 @@ class BreakerMachine:
         self.clocked = not isinstance(settings.window, Count)
         self.news: list[Transition | HoldEnded] = self._held.news
         self.shut = -math.inf
+        self.forced = False
         self.window: Window | None = None
         self._refresh()
 
@@ -210,4 +212,12 @@ class BreakerMachine:
             and self.clocked != isinstance(circuit.settings.window, Count)
         )
         self.window = circuit.record if plain else None
-        self.shut = circuit.until if automatic and circuit.state == OPEN else -math.inf
+        self.forced = circuit.mode == FORCED_OPEN
+        if self.forced:  # until a hold expires, and with it perhaps this mode
+            self.shut = min(entry.until for entry in self._held.holds)
+        else:
+            self.shut = circuit.until if automatic and circuit.state == OPEN else -math.inf
+
+    def held_for(self, now: float) -> float | None:
+        """Return the seconds until the last hold that refuses expires, or None if one never does."""
+        return self._held.held_for(now)

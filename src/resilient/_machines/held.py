@@ -59,7 +59,7 @@ class HeldCircuit:
         """Return the permit of an admitted call, or say why it may not pass."""
         mode = self.circuit.mode
         if mode == FORCED_OPEN:
-            return Refusal(self._held_for(at.now), FORCED_OPEN)
+            return Refusal(self.held_for(at.now), FORCED_OPEN)
         answer = self.circuit.admit(at)
         if isinstance(answer, Refusal) and mode == OBSERVE:
             self.would_reject += 1
@@ -140,7 +140,8 @@ class HeldCircuit:
     def _tell(self, before: str, cause: str, totals: Totals) -> None:
         self.news.append(Transition(before, self.effective, cause, self.circuit.era, totals))
 
-    def _held_for(self, now: float) -> float | None:
+    def held_for(self, now: float) -> float | None:
         """Return how long the breaker is held open at least, or None for no end."""
-        end = max(entry.until for entry in self.holds if entry.mode == FORCED_OPEN)
-        return None if end == math.inf else end - now
+        # Asked without the lock, too: a hold may be gone by now.
+        end = max((entry.until for entry in self.holds if entry.mode == FORCED_OPEN), default=now)
+        return None if end == math.inf else max(0.0, end - now)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from resilient import _check
-from resilient._breaker import news
+from resilient._guards import breaker_news as news
 from resilient._machines.breaker import BreakerMachine
-from resilient._machines.holds import Entry
+from resilient._machines.holds import FORCED_OPEN, Entry
 from resilient._machines.probes import Ticket
 from resilient._machines.states import Refusal, Settings
 from resilient._machines.window import Window
@@ -99,6 +99,8 @@ class BreakerGuard(Guard):
     def refusal(self, retry_after: float | None, reason: str = BreakerOpen.default_reason) -> BreakerOpen:
         """Return what to raise; by its caller, so that it passes one frame less."""
         env = self.env
+        if self.machine.forced:
+            retry_after, reason = self.machine.held_for(env.now()), FORCED_OPEN
         if wanted():
             env.emit("resilient.call.rejected", breaker=self.label, reason=reason, retry_after=retry_after)
         return BreakerOpen(env.downstream, self.label, retry_after, reason)
