@@ -200,6 +200,7 @@ REFUSED: dict[str, object] = {
     "async generator function": async_generator,
     "partial of a generator function": functools.partial(generator, 1),
     "partial of an async generator function": functools.partial(async_generator, 1),
+    "generator-based coroutine function": by_generator,
     "generator method": GeneratorMethods().generator,
     "async generator method": GeneratorMethods.async_generator,
     "classmethod of an async generator": GeneratorMethods.__dict__["async_generator"],
