@@ -21,8 +21,9 @@ __all__ = ["RateLimit", "RateLimitGuard"]
 TEMPLATE = """
 cost_ = price_(ARGS)                         #: costed
 if not admit_(now(), cost_):
-    AWAIT acquire_(END, cost_)
-    began = now()                            #: timed
+    raise limit_.refusal(cost_)              #: !waits
+    AWAIT acquire_(END, cost_)               #: waits
+    began = now()                            #: waits & timed
 try:
     <inner>
 except Exception as error:

@@ -35,7 +35,8 @@ class RateLimitGuard(Guard):
 
     def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
         """Return the template's conditional lines to compile in."""
-        flags = {"adaptive": self._policy.adaptive, "costed": callable(self._policy.cost)}
+        policy = self._policy
+        flags = {"adaptive": policy.adaptive, "costed": callable(policy.cost), "waits": policy.max_wait != 0}
         return frozenset(flag for flag, is_set in flags.items() if is_set)
 
     def names(self, colour: Colour) -> Mapping[str, object]:
@@ -95,10 +96,10 @@ class RateLimitGuard(Guard):
         now = self.env.now()
         patience = self._patience(now, self.env.end(end))
         if blocks and patience > 0 and self._would_block(now, cost, patience):
-            raise self._refusal(now, cost, "event_loop")
+            raise self.refusal(cost, "event_loop")
         turn = self.machine.gcra.reserve(now, cost, patience)
         if turn is None:
-            raise self._refusal(now, cost)
+            raise self.refusal(cost)
         return turn
 
     def _patience(self, now: float, end: float) -> float:
@@ -116,7 +117,7 @@ class RateLimitGuard(Guard):
     def _would_block(self, now: float, cost: int, patience: float) -> bool:
         if not blocking.on_event_loop():
             return False
-        wait = self.machine.gcra.peek(now, cost).retry_after
+        wait = self.machine.gcra.wait(now, cost)
         if wait is None or not 0 < wait <= patience:
             return False
         blocking.warn_on_loop(self.env.downstream, "wait for its turn in the rate limit")
@@ -129,8 +130,9 @@ class RateLimitGuard(Guard):
             raise self._refused(self.machine.gcra.until(turn, self.env.now()))
         return lag
 
-    def _refusal(self, now: float, cost: int, reason: str = RateLimited.default_reason) -> RateLimited:
-        return self._refused(self.machine.gcra.peek(now, cost).retry_after, reason)
+    def refusal(self, cost: int, reason: str = RateLimited.default_reason) -> RateLimited:
+        """Return what to raise for a call that may not pass and may not wait."""
+        return self._refused(self.machine.gcra.wait(self.env.now(), cost), reason)
 
     def _refused(self, retry_after: float | None, reason: str = RateLimited.default_reason) -> RateLimited:
         if events.wanted():

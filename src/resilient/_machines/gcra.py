@@ -158,6 +158,13 @@ class Gcra:
             retry = None if at is None else self._seconds(at - instant)
             return Allowance(at is None or at > instant, remaining, reset, retry)
 
+    def wait(self, now: float, cost: int) -> float | None:
+        """Return the seconds until a call of this cost would pass, or None if it never will."""
+        instant = round(now * NANO) * self._scale
+        with self._lock:
+            at = self._slot(instant, max(self._tat, instant), cost)
+        return None if at is None else self._seconds(at - instant)
+
     def pace(self, rate: float | None) -> None:
         """Change the rate, in calls per second, for who comes next; None is the configured one.
 
