@@ -13,7 +13,7 @@ from typing import ClassVar
 from resilient import _check
 from resilient._guards.breaker import BreakerGuard
 from resilient._machines.states import Settings
-from resilient._machines.window import Count
+from resilient._machines.tally import Count
 from resilient._policy import Env
 
 __all__ = ["BreakerGuard", "CircuitBreaker", "Count"]

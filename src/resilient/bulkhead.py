@@ -22,8 +22,9 @@ try:
 except IndexError:
     permit_ = None
 if permit_ is None:
-    permit_ = AWAIT enter_(END)
-    began = now()                              #: timed
+    permit_ = bulkhead_.at_once(line_)         #: !queues
+    permit_ = AWAIT enter_(END)                #: queues
+    began = now()                              #: queues & timed
 try:
     <inner>
 except BaseException:

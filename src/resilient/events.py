@@ -6,11 +6,12 @@ published after every lock is gone, on the thread that caused them, in order per
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from resilient import faults
+from resilient import _check, faults
 
 __all__ = ["LEVELS", "Event", "Listener", "log_events", "subscribe"]
 
@@ -62,13 +63,14 @@ def subscribe(listener: Listener) -> Callable[[], None]:
             raises is reported once and changes nothing.
 
     Raises:
-        TypeError: If the listener cannot be called.
+        TypeError: If the listener is no plain function.
 
     """
     global _listeners  # noqa: PLW0603 -- replaced whole, so that readers need no lock
     if not callable(listener):
-        message = f"listener must be a function, got {listener!r}"
-        raise TypeError(message)
+        _check.refuse_type("listener", listener, "a plain function")
+    if inspect.iscoroutinefunction(listener):
+        _check.refuse_type("listener", listener, "a plain function, because nobody awaits it")
     _listeners = (*_listeners, listener)
 
     def unsubscribe() -> None:

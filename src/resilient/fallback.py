@@ -21,10 +21,12 @@ try:
 except Exception as error:
     if not fallback_.handles(error):
         raise
-    result = AWAIT rescue_(error, END)
+    result = fallback_.value(error)                      #: constant
+    result = AWAIT rescue_(error, END)                   #: !constant
 else:                                                    #: judged
     if fallback_.unwanted(result):                       #: judged
-        result = AWAIT replace_(result, END)             #: judged
+        result = fallback_.value(result)                 #: judged & constant
+        result = AWAIT replace_(result, END)             #: judged & !constant
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]

@@ -16,7 +16,7 @@ from resilient._machines.holds import Entry
 from resilient._machines.probes import Ticket, failures_to_open
 from resilient._machines.recovery import Ramp, lowered, open_time, raised
 from resilient._machines.states import Refusal, Settings
-from resilient._machines.window import Count
+from resilient._machines.tally import Count
 from resilient.outcome import Outcome
 
 PLAIN = {

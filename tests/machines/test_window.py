@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient._machines.window import (
-    BUCKETS,
-    FAILED,
-    PASSED,
-    SLOW,
-    SLOW_FAILED,
-    Count,
-    CountWindow,
-    TimeWindow,
-    Totals,
-    new_window,
-)
+from resilient._machines.tally import BUCKETS, FAILED, PASSED, SLOW, SLOW_FAILED, Count, Totals
+from resilient._machines.window import CountWindow, TimeWindow, new_window
 
 KINDS = st.sampled_from([PASSED, FAILED, SLOW, SLOW_FAILED])
 STEPS = st.lists(

@@ -39,6 +39,10 @@ class BulkheadGuard(Guard):
         """The configuration this guard was made from."""
         return self._policy
 
+    def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
+        """Return the template's conditional lines to compile in."""
+        return frozenset({"queues"}) if self._policy.queue else frozenset()
+
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
         return {"bulkhead": self, "enter": self.enter if colour == "sync" else self.aenter}
@@ -46,7 +50,7 @@ class BulkheadGuard(Guard):
     def enter(self, end: float) -> Permit:
         """Take a permit, waiting in line if that is allowed."""
         line = self.line
-        permit = self._at_once(line)
+        permit = self._free(line)
         if permit is not None:
             return permit
         now, end = self._latest(end)
@@ -71,7 +75,7 @@ class BulkheadGuard(Guard):
     async def aenter(self, end: float) -> Permit:
         """Take a permit, waiting in line without blocking the thread if that is allowed."""
         line = self.line
-        permit = self._at_once(line)
+        permit = self._free(line)
         if permit is not None:
             return permit
         now, end = self._latest(end)
@@ -94,13 +98,19 @@ class BulkheadGuard(Guard):
             if now >= end:
                 raise self._refusal("queue_timeout")
 
-    def _at_once(self, line: Line) -> Permit | None:
-        if line.handed:
-            line.reclaim(self.env.now(), _PATIENCE)
+    def at_once(self, line: Line) -> Permit:
+        """Take a permit without waiting, or refuse: the way where no line is allowed."""
         permit = line.take()
-        if permit is None and not self._policy.queue:
+        if permit is None:
             raise self._refusal("bulkhead_full")
         return permit
+
+    def _free(self, line: Line) -> Permit | None:
+        if not self._policy.queue:
+            return self.at_once(line)
+        if line.handed:
+            line.reclaim(self.env.now(), _PATIENCE)
+        return line.take()
 
     def _latest(self, end: float) -> tuple[float, float]:
         """Return now and the latest end of a wait, refusing a wait that cannot succeed."""

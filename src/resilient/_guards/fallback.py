@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from resilient import _check, faults
+from resilient import _check, events, faults
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import threads
 from resilient.errors import Rejected, Unguardable
@@ -29,6 +29,10 @@ class FallbackGuard(Guard):
     def policy(self) -> Fallback:
         """The configuration this guard was made from."""
         return self._policy
+
+    def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
+        """Return the template's conditional lines to compile in."""
+        return frozenset() if callable(self._policy.value) else frozenset({"constant"})
 
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for.
@@ -58,6 +62,11 @@ class FallbackGuard(Guard):
         outcome = self.env.classifier.of_result(result).outcome
         return outcome in (Outcome.FAILURE, Outcome.THROTTLED)
 
+    def value(self, cause: object) -> Any:  # noqa: ANN401 -- any answer
+        """Return the fixed answer."""
+        self._tell(cause)
+        return self._policy.value
+
     def rescue(self, error: Exception, end: float) -> Any:  # noqa: ANN401 -- any answer
         """Return the answer, or raise the original error if the function fails."""
         return self._answer(error, end, error)
@@ -67,12 +76,10 @@ class FallbackGuard(Guard):
         return self._answer(result, end, None)
 
     def _answer(self, cause: object, end: float, error: Exception | None) -> Any:  # noqa: ANN401
-        value = self._policy.value
-        if callable(value):
-            try:
-                value = self._call(value, cause, self._end(end))
-            except Exception as fault:  # noqa: BLE001 -- a fallback never replaces the error
-                return self._failed(fault, cause, error)
+        try:
+            value = self._call(self._policy.value, cause, self._end(end))
+        except Exception as fault:  # noqa: BLE001 -- a fallback never replaces the error
+            return self._failed(fault, cause, error)
         self._tell(cause)
         return value
 
@@ -99,14 +106,12 @@ class FallbackGuard(Guard):
     async def _aanswer(self, cause: object, end: float, error: Exception | None) -> Any:  # noqa: ANN401
         from resilient._runtime import awaiting  # noqa: PLC0415 -- only async code loads asyncio
 
-        value = self._policy.value
-        if callable(value):
-            try:
-                value = value(cause)
-                if inspect.isawaitable(value):
-                    value = await awaiting.bounded(value, self.env.clock, self._end(end))
-            except Exception as fault:  # noqa: BLE001 -- a fallback never replaces the error
-                return self._failed(fault, cause, error)
+        try:
+            value = self._policy.value(cause)
+            if inspect.isawaitable(value):
+                value = await awaiting.bounded(value, self.env.clock, self._end(end))
+        except Exception as fault:  # noqa: BLE001 -- a fallback never replaces the error
+            return self._failed(fault, cause, error)
         self._tell(cause)
         return value
 
@@ -126,4 +131,5 @@ class FallbackGuard(Guard):
         raise error
 
     def _tell(self, cause: object) -> None:
-        self.env.emit("resilient.fallback.used", policy=self.label, cause=type(cause).__name__)
+        if events.wanted():
+            self.env.emit("resilient.fallback.used", policy=self.label, cause=type(cause).__name__)

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 START = 0.0
 """The state before the first delay of a call."""
@@ -125,8 +126,7 @@ CURVES: Mapping[str, Callable[[Curve, float, int, float, float], Answer]] = Mapp
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(NamedTuple):
     """What is known when an attempt has failed.
 
     Attributes:

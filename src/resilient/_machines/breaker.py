@@ -16,7 +16,8 @@ from resilient._machines.held import HeldCircuit
 from resilient._machines.holds import AUTO, FORCED_OPEN, Entry, HoldEnded
 from resilient._machines.probes import Ticket
 from resilient._machines.states import CLOSED, OPEN, Moment, Refusal, Settings, Transition
-from resilient._machines.window import Count, Window, new_window
+from resilient._machines.tally import Count
+from resilient._machines.window import Window, new_window
 from resilient.outcome import Outcome
 
 

@@ -16,7 +16,7 @@ from resilient._machines.holds import Entry
 from resilient._machines.probes import ProbeRound
 from resilient._machines.recovery import Ramp
 from resilient._machines.states import CLOSED, HALF_OPEN, OPEN, Settings
-from resilient._machines.window import SLOW_FAILED, Row
+from resilient._machines.tally import SLOW_FAILED, Row
 
 
 def dump(circuit: Circuit, now: float) -> dict[str, object]:

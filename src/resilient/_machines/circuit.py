@@ -22,7 +22,8 @@ from resilient._machines.states import (
     Transition,
     why_open,
 )
-from resilient._machines.window import FAILED, PASSED, SLOW, Totals, Window, new_window
+from resilient._machines.tally import FAILED, PASSED, SLOW, Totals
+from resilient._machines.window import Window, new_window
 from resilient.outcome import Outcome
 
 
@@ -190,7 +191,9 @@ class Circuit:
 
     def _judge(self, at: Moment) -> None:
         """Open if the window says so; asked whenever something bad was recorded."""
-        if self.mode == FORCED_CLOSED:
+        settings, record = self.settings, self.record
+        short = settings.consecutive is None or record.run < settings.consecutive
+        if self.mode == FORCED_CLOSED or (short and record.calls < settings.min_calls):
             return
         cause = why_open(self.settings, self.record.totals(at.now), self.record.run)
         if cause is not None:

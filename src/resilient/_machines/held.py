@@ -19,7 +19,8 @@ from resilient._machines.holds import (
 from resilient._machines.probes import UNCOUNTED, Ticket
 from resilient._machines.recovery import lowered
 from resilient._machines.states import CLOSED, Moment, Refusal, Transition
-from resilient._machines.window import Totals, Window
+from resilient._machines.tally import Totals
+from resilient._machines.window import Window
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from resilient._machines.window import Count, Totals
+from resilient._machines.tally import Count, Totals
 
 CLOSED: Final = "closed"
 OPEN: Final = "open"

@@ -10,64 +10,20 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import count, groupby
-from typing import Final, NamedTuple
+from typing import Final
 
-from resilient import _check
-
-PASSED: Final = 0
-FAILED: Final = 1
-SLOW: Final = 2
-SLOW_FAILED: Final = FAILED | SLOW
-
-BUCKETS: Final = 10
-_KINDS: Final = 4
-
-Row = tuple[float, int, int]
-"""History in plain numbers: age in seconds, kind of outcome, how many; oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A window of the last `calls` calls, however long ago they were.
-
-    Args:
-        calls: How many calls are remembered, 1 or more.
-
-    Raises:
-        ConfigError: If `calls` is below 1.
-
-    Example:
-        >>> from resilient import Count
-        >>> Count(100)
-        Count(calls=100)
-
-    """
-
-    calls: int
-
-    def __post_init__(self) -> None:
-        """Refuse an empty window."""
-        _check.count("calls", self.calls)
-
-
-class Totals(NamedTuple):
-    """What a window holds: all calls, and how many of them failed or were slow."""
-
-    calls: int
-    failures: int
-    slow: int
-
-    @property
-    def failure_rate(self) -> float:
-        """Share of the calls that failed."""
-        return self.failures / self.calls if self.calls else 0.0
-
-    @property
-    def slow_rate(self) -> float:
-        """Share of the calls that were slow."""
-        return self.slow / self.calls if self.calls else 0.0
+from resilient._machines.tally import (
+    BUCKETS,
+    FAILED,
+    KINDS,
+    PASSED,
+    SLOW,
+    SLOW_FAILED,
+    Count,
+    Row,
+    Totals,
+)
 
 
 class CountWindow:
@@ -124,6 +80,11 @@ class CountWindow:
         # Only successes arrive without the lock, so the length is read last.
         return Totals(len(self._values), failures, slow)
 
+    @property
+    def calls(self) -> int:
+        """How many calls the window holds."""
+        return len(self._values)
+
     def rows(self, now: float) -> list[Row]:
         """Return the history, run by run."""
         self.advance(now)
@@ -156,7 +117,7 @@ class TimeWindow:
         self._width = seconds / BUCKETS
         self._origin = now
         self._index = 0
-        self._cells = array("Q", bytes(8 * BUCKETS * _KINDS))
+        self._cells = array("Q", bytes(8 * BUCKETS * KINDS))
         self._sums = array("Q", _EMPTY)  # of all buckets, so that a failure need not add them up
         self._seen = 0
         self.end = now + self._width
@@ -195,7 +156,7 @@ class TimeWindow:
     def amend(self, mark: int, now: float) -> None:
         """Turn a call that was recorded as slow into one that failed as well."""
         self.advance(now)
-        if self._index - mark < BUCKETS and self._cells[mark % BUCKETS * _KINDS + SLOW]:
+        if self._index - mark < BUCKETS and self._cells[mark % BUCKETS * KINDS + SLOW]:
             self._add(mark, SLOW, -1)
             self._add(mark, SLOW_FAILED, 1)
         else:  # its bucket is over: it still failed
@@ -208,14 +169,19 @@ class TimeWindow:
         passed, failed, slow, both = self._sums
         return Totals(passed + failed + slow + both, failed + both, slow + both)
 
+    @property
+    def calls(self) -> int:
+        """How many calls the window held at the last look."""
+        return sum(self._sums)
+
     def rows(self, now: float) -> list[Row]:
         """Return the history, bucket by bucket."""
         self.advance(now)
         return [
             (back * self._width, kind, number)
             for back in range(BUCKETS - 1, -1, -1)
-            for kind in range(_KINDS)
-            if (number := self._cells[(self._index - back) % BUCKETS * _KINDS + kind])
+            for kind in range(KINDS)
+            if (number := self._cells[(self._index - back) % BUCKETS * KINDS + kind])
         ]
 
     def load(self, rows: Iterable[Row]) -> None:
@@ -227,17 +193,17 @@ class TimeWindow:
                 self._add(self._index - back, kind, number)
 
     def _add(self, index: int, kind: int, number: int) -> None:
-        self._cells[index % BUCKETS * _KINDS + kind] += number
+        self._cells[index % BUCKETS * KINDS + kind] += number
         self._sums[kind] += number
 
     def _clear(self, index: int) -> None:
-        place = index % BUCKETS * _KINDS
-        for kind in range(_KINDS):
+        place = index % BUCKETS * KINDS
+        for kind in range(KINDS):
             self._sums[kind] -= self._cells[place + kind]
-        self._cells[place : place + _KINDS] = _EMPTY
+        self._cells[place : place + KINDS] = _EMPTY
 
 
-_EMPTY: Final = array("Q", bytes(8 * _KINDS))
+_EMPTY: Final = array("Q", bytes(8 * KINDS))
 
 Window = CountWindow | TimeWindow
 
