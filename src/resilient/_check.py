@@ -111,6 +111,12 @@ def matches(on: object, error: Exception) -> bool:
     return ask(cast("Callable[[Exception], object]", on), error)
 
 
+def listed(on: object, error: Exception, base: type[Exception]) -> bool:
+    """Tell whether an error is of a listed type that is itself a `base`, not just of a wide type above it."""
+    types = on if isinstance(on, tuple) else (on,)
+    return any(isinstance(each, type) and issubclass(each, base) and isinstance(error, each) for each in types)
+
+
 def ask(predicate: Callable[[T], object], subject: T) -> bool:
     """Return what a user's predicate says; one that raises is reported once and says no."""
     try:

@@ -38,7 +38,9 @@ while True:
         state_ = retry_.returned(state_, result, END, start_) #: results&clocked
         if state_ is None:                                    #: results
             break                                             #: results
-    AWAIT pause_(state_)
+    AWAIT pause_(state_)                                          #: !results
+    if AWAIT pause_(state_):                                      #: results
+        break                                                     #: results
     began = now()                                             #: timed
 if state_ is not None:                                        #: !results
     retry_.succeeded(state_)                                  #: !results
@@ -109,12 +111,14 @@ class Retry:
         pacing(cast("Backoff", backoff))
         if budget is not None and not isinstance(budget, RetryBudget):
             _check.refuse_type("budget", budget, "a RetryBudget or None")
+        if not isinstance(retry_given_up, bool):
+            _check.refuse_type("retry_given_up", retry_given_up, "True or False")
         object.__setattr__(self, "attempts", attempts)
         object.__setattr__(self, "on", on)
         object.__setattr__(self, "on_result", on_result)
         object.__setattr__(self, "backoff", backoff)
         object.__setattr__(self, "budget", budget)
-        object.__setattr__(self, "retry_given_up", bool(retry_given_up))
+        object.__setattr__(self, "retry_given_up", retry_given_up)
 
     @property
     def most_attempts(self) -> int | None:

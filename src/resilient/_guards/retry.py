@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from resilient import _check, events
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
-from resilient._machines.retry import Attempts, Ending, next_pause
+from resilient._machines.retry import Attempts, Ending, Turn, next_pause
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
@@ -68,10 +68,10 @@ class RetryGuard(Guard):
     ) -> Attempts | None:
         """Decide after an attempt that raised: return the state to try again, None to raise."""
         if not isinstance(error, Exception):
-            if state is not None and not isinstance(error, GeneratorExit):
-                self._close(state)
+            if state is not None:
+                self._close(state, error)
             return None
-        if isinstance(error, Rejected) and not self._listed(error):
+        if isinstance(error, Rejected) and not _check.listed(self._policy.on, error, Rejected):
             self._refused(state, error)
             return None
         verdict = self.env.classifier.of_error(error)
@@ -144,12 +144,6 @@ class RetryGuard(Guard):
             return verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
         return _check.matches(on, error)
 
-    def _listed(self, error: Exception) -> bool:
-        """Tell whether a type of ours is among the listed types by itself, not by a wide base."""
-        on = self._policy.on
-        kinds = on if isinstance(on, tuple) else (on,)
-        return any(isinstance(kind, type) and issubclass(kind, Rejected) and isinstance(error, kind) for kind in kinds)
-
     def _decide(self, state: Attempts | None, ending: Ending, end: float, start: float | None) -> Attempts | None:
         """Return the state with the next pause, or None to give up."""
         most = self._policy.most_attempts
@@ -183,28 +177,26 @@ class RetryGuard(Guard):
     def _pay(self, state: Attempts, ending: Ending) -> bool:
         if self.budget is None:
             return True
-        paid = self.budget.withdraw(
-            throttled=ending.verdict.outcome is Outcome.THROTTLED, timeout=isinstance(ending.error, CallTimeout)
-        )
-        if paid is None:
-            self.env.emit(
-                "resilient.retry.budget_exhausted", policy=self.label, attempts=state.number, cause=ending.name
-            )
-            return False
-        state.paid = paid
-        return True
+        throttled = ending.verdict.outcome is Outcome.THROTTLED
+        state.paid = self.budget.withdraw(throttled=throttled, timeout=isinstance(ending.error, CallTimeout))
+        if state.paid is None and events.wanted():
+            fields = {"policy": self.label, "attempts": state.number, "cause": ending.name}
+            self.env.emit("resilient.retry.budget_exhausted", **fields)
+        return state.paid is not None
 
     def _gave_up(self, attempts: int, ending: Ending, why: str) -> None:
         if events.wanted():
             self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=attempts, why=why, cause=ending.name)
 
-    def pause(self, state: Attempts) -> None:
-        """Sleep until the next attempt. On an event loop's thread the error is raised instead."""
-        if state.delay > 0 and blocking.on_event_loop() and state.error is not None:
+    def pause(self, state: Attempts) -> bool:
+        """Sleep until the next attempt; on an event loop's thread raise the error, or return True for a bad result."""
+        if state.delay > 0 and blocking.on_event_loop():
             blocking.warn_on_loop(self.env.downstream, "sleep before a retry")
             self._refund(state)
             self._close(state)
-            raise state.error
+            if state.error is not None:
+                raise state.error
+            return True
         try:
             self.env.clock.sleep(state.delay)
         except BaseException:
@@ -212,30 +204,37 @@ class RetryGuard(Guard):
             self._close(state)
             raise
         self._next(state)
+        return False
 
-    async def apause(self, state: Attempts) -> None:
+    async def apause(self, state: Attempts) -> bool:
         """Sleep until the next attempt without blocking the thread."""
         try:
             await self.env.clock.asleep(state.delay)
         except BaseException as error:
             self._refund(state)
-            if not isinstance(error, GeneratorExit):
-                self._close(state)
+            self._close(state, error)
             raise
         self._next(state)
+        return False
 
     def _next(self, state: Attempts) -> None:
         state.number += 1
         state.slept += state.delay
-        set_repeating(True)
+        if state.turn is None:
+            state.turn = Turn()
+            set_repeating(state.turn)
 
     def _refund(self, state: Attempts) -> None:
         if self.budget is not None and state.paid is not None:
             self.budget.refund(state.paid)
 
-    def _close(self, state: Attempts) -> None:
-        if state.number > 1:
-            set_repeating(False)
+    @staticmethod
+    def _close(state: Attempts, error: BaseException | None = None) -> None:
+        """End the later attempts for everything inside, also for tasks that outlive the call."""
+        if state.turn is not None:
+            state.turn.over = True
+            if not isinstance(error, GeneratorExit):  # thrown away, perhaps in somebody else's context
+                set_repeating(None)
 
     def snapshot(self) -> dict[str, object]:
         """Return the budget's balance."""

@@ -6,8 +6,7 @@ clients do not return together, and not at all if the hint is far beyond our own
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from resilient._machines.backoff import Tried
 from resilient.outcome import Outcome, Verdict
@@ -32,10 +31,19 @@ class Delays(Protocol):
         """Begin anew, because the server named the last delay."""
 
 
+class Turn:
+    """The later attempts of one call, as everything that runs inside them sees it."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+
 class Attempts:
     """What one call remembers from its first failure on."""
 
-    __slots__ = ("delay", "delays", "error", "number", "paid", "slept", "started")
+    __slots__ = ("delay", "delays", "error", "number", "paid", "slept", "started", "turn")
 
     def __init__(self, started: float, delays: Delays) -> None:
         self.number = 1
@@ -45,10 +53,10 @@ class Attempts:
         self.delay = 0.0
         self.slept = 0.0
         self.paid: int | None = None
+        self.turn: Turn | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an attempt ended that was not good enough."""
 
     error: Exception | None
@@ -58,7 +66,7 @@ class Ending:
     @property
     def name(self) -> str:
         """What to call it in events."""
-        return type(self.error or self.result).__name__
+        return type(self.result if self.error is None else self.error).__name__
 
 
 def next_pause(state: Attempts, verdict: Verdict, tried: Tried, jitter: float, spread: float) -> float | None:

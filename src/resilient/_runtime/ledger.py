@@ -2,13 +2,16 @@
 
 Two facts travel: outwards, that an inner pipeline gave up on an error (a mark on the error,
 newer than the start of the outer attempt); inwards, that an outer retry is in its second or
-later attempt (a context variable, set only then).
+later attempt (a context variable, set only then). A task that outlives the call inherits the
+variable, so what it holds says itself when the call is over.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from threading import Lock
+
+from resilient._machines.retry import Turn
 
 _ATTRIBUTE = "_resilient_gave_up"
 
@@ -40,9 +43,7 @@ class Ledger:
 
 ledger = Ledger()
 
-_REPEATING: ContextVar[bool] = ContextVar("resilient_repeating", default=False)
-
-repeating = _REPEATING.get
+_REPEATING: ContextVar[Turn | None] = ContextVar("resilient_repeating", default=None)
 
 
 def given_up_since(error: BaseException, mark: int) -> bool:
@@ -56,6 +57,12 @@ def given_up_since(error: BaseException, mark: int) -> bool:
     return bool(error.__dict__.get(_ATTRIBUTE, 0) > mark)
 
 
-def set_repeating(value: bool) -> None:  # noqa: FBT001 -- the one value there is
-    """Tell everything inside that an outer retry is in its second or later attempt."""
-    _REPEATING.set(value)
+def repeating() -> bool:
+    """Tell whether an outer retry, whose call is not over, is in its second or later attempt."""
+    turn = _REPEATING.get()
+    return turn is not None and not turn.over
+
+
+def set_repeating(turn: Turn | None) -> None:
+    """Tell everything inside that an outer retry is in its second or later attempt, or no more."""
+    _REPEATING.set(turn)
