@@ -346,7 +346,7 @@ def test_another_clock_in_force_carries_the_state_over():
     guard.hold("forced_closed", reason="rehearsal", expires=30).release()
     trip(guard)
     guard.env.clock = FakeClock(now=7.0)
-    guard.names("sync")  # as the weaver does, for the clock is a name in woven functions
+    guard.follow_clock()  # as the pipeline does for each of its guards
     assert guard.machine.shut == pytest.approx(17.0)
     assert guard.snapshot()["open_remaining"] == pytest.approx(10.0)
     guard.env.clock.time = 17.5

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from resilient.testing import isolated
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)])
 
@@ -73,7 +75,8 @@ def name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_blocks_of_a_page_run(page: Path) -> None:
-    run(str(page), page.read_text("utf-8"))
+    with isolated():  # no page minds the names of another
+        run(str(page), page.read_text("utf-8"))
 
 
 def test_what_is_not_executed_is_listed() -> None:

@@ -95,6 +95,9 @@ class Guard:
         """Tell whether a fresh guard would behave just the same, so that this one may be evicted."""
         return True
 
+    def follow_clock(self) -> None:
+        """Hear that another clock is in force: move over to it what was measured by the old one."""
+
     def renew(self) -> None:
         """Start afresh in a forked child: new locks, full permits."""
 

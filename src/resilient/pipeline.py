@@ -134,7 +134,7 @@ class Pipeline:
         """
         limits = []
         nearest = NEVER
-        for guard in self._assembly.guards:
+        for guard in self._assembly.active:
             if isinstance(guard, TimeoutGuard):
                 nearest = min(nearest, guard.seconds)
             elif hasattr(guard, "enter"):

@@ -83,7 +83,7 @@ def clear() -> None:
 
 def exchange(entries: dict[str, tuple[object, Entry]]) -> dict[str, tuple[object, Entry]]:
     """Put other names in force and return those before. For tests."""
-    global _entries  # noqa: PLW0603 -- the one registry, replaced whole
+    global _entries
     with _lock:
         before, _entries = _entries, entries
     return before

@@ -83,8 +83,7 @@ class BreakerGuard(Guard):
         return frozenset(flag for flag, there in flags.items() if there)
 
     def names(self, colour: Colour) -> Mapping[str, object]:  # noqa: ARG002
-        """Return what the template's injected names stand for; asked again when the clock is replaced."""
-        self._now()
+        """Return what the template's injected names stand for."""
         return {"breaker_": self, "machine_": self.machine}
 
     def admit(self) -> Window | Permit:
@@ -208,6 +207,10 @@ class BreakerGuard(Guard):
     def resting(self) -> bool:
         """Tell whether nothing would be lost with this breaker but old outcomes while closed."""
         return self.machine.resting(self._now(), self.env.clock.random())
+
+    def follow_clock(self) -> None:
+        """Carry all state over to the clock that is now in force."""
+        self._now()
 
     def renew(self) -> None:
         """Start afresh in a forked child: a new lock, and the parent's probes forgotten."""

@@ -41,7 +41,6 @@ class RateLimitGuard(Guard):
 
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
-        self._follow_clock()
         return {
             "limit": self,
             "machine": self.machine,
@@ -154,7 +153,7 @@ class RateLimitGuard(Guard):
         return None
 
     def _fixed_cost(self) -> int:
-        self._follow_clock()
+        self.follow_clock()
         cost = self._policy.cost
         if callable(cost):
             message = "cost is a function of the call's arguments, which permit() does not know; use a whole number"
@@ -195,7 +194,7 @@ class RateLimitGuard(Guard):
 
     def peek(self, cost: int = 1) -> Allowance:
         """Return what a call would be told now, and take nothing."""
-        self._follow_clock()
+        self.follow_clock()
         return self.machine.gcra.peek(self.env.now(), cost)
 
     @property
@@ -224,7 +223,7 @@ class RateLimitGuard(Guard):
         self._clock = self.env.clock
         self.machine.renew()
 
-    def _follow_clock(self) -> None:
+    def follow_clock(self) -> None:
         """Start afresh on a replaced clock: its times mean nothing to the other's."""
         if self.env.clock is not self._clock:
             self.renew()

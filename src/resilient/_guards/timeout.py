@@ -157,6 +157,10 @@ class TimeoutGuard(Guard):
         waiting = sum(len(timer.pending) for timer in tuple(self.timers.values()))
         return {"seconds": self.seconds, "timed": waiting, "abandoned_threads": threads.abandoned()}
 
+    def follow_clock(self) -> None:
+        """Forget the timers of the replaced clock; calls in flight keep theirs."""
+        self.timers.clear()
+
     def renew(self) -> None:
-        """Forget timers of the parent's loops, in a forked child, and of a replaced clock."""
+        """Forget the timers of the parent's loops, in a forked child."""
         self.timers.clear()

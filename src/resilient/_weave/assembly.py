@@ -46,7 +46,8 @@ class Assembly:
     def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
         """Return a woven function that guards `function`."""
         shape = self._shape(colour, weaver.parameters_of(function))
-        woven = weaver.make(shape, self._names(colour), function)
+        names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
+        woven = weaver.make(shape, names, function)
         key = id(woven)
 
         def forget(_: object, pop: Callable[..., object] = self._woven.pop, key: int = key) -> None:
@@ -63,6 +64,11 @@ class Assembly:
             woven = weaver.make(shape, self._names(colour), None)
             woven = self._through.setdefault(colour, woven)
         return woven
+
+    @property
+    def active(self) -> tuple[Guard, ...]:
+        """The guards that are woven in: all of them, or none while policies are left out."""
+        return self.guards if _enabled else ()
 
     def source(self, colour: Colour) -> str:
         """Return the source that functions of a colour are woven into."""
@@ -90,12 +96,11 @@ class Assembly:
         """Run on another clock from here on."""
         self.env.clock = clock
         for guard in self.guards:
-            if isinstance(guard, TimeoutGuard):
-                guard.renew()
+            guard.follow_clock()
         self.reweave()
 
     def _shape(self, colour: Colour, form: tuple[str, str]) -> Shape:
-        guards = self.guards if _enabled else ()
+        guards = self.active
         timeouts = [guard for guard in guards if isinstance(guard, TimeoutGuard)]
         core = call_template(timeouts, colour) if timeouts else PLAIN
         flags = {colour} | self._common_flags(timeouts, colour)
@@ -161,13 +166,14 @@ def _refuse(coroutine: CoroutineType[Any, Any, Any]) -> NoReturn:
     raise Unguardable(message)
 
 
-def enable(on: bool) -> None:  # noqa: FBT001 -- a switch
-    """Weave policies in, or leave them all out, in every function of the process."""
-    global _enabled  # noqa: PLW0603 -- the one switch
-    _enabled = on
+def enable(on: bool) -> bool:  # noqa: FBT001 -- a switch
+    """Weave policies in, or leave them all out, in every function of the process; return what was before."""
+    global _enabled
+    before, _enabled = _enabled, on
     for member in live.members():
         if isinstance(member, Assembly):
             member.reweave()
+    return before
 
 
 live.renewing(weaver.renew)
