@@ -41,13 +41,13 @@ class Permit:
         self.home = home
 
     def __del__(self) -> None:
-        """Return a copy to the line, unless the line is gone or the permit was retired."""
+        """Return to the line, unless the line is gone or the permit has been spent."""
         try:
             line = self.home()
         except AttributeError:  # never finished its construction
             return
         if line is not None:
-            line.give(Permit(line.home))
+            line.give(self)
 
 
 def _nowhere() -> None:
@@ -109,8 +109,18 @@ class Line:
             return None
 
     def give(self, permit: Permit) -> None:
-        """Return a permit. Takes no lock."""
-        self.free.append(permit)
+        """Return a permit, once, whoever asks first and how often. Takes no lock.
+
+        The collector ends an abandoned coroutine and finalises the permit that it holds, in
+        either order, and no object is finalised twice. So what comes back is spent, and a
+        fresh permit takes its place.
+        """
+        fresh = Permit(_nowhere)
+        if permit.home is _nowhere:
+            return
+        # No call in between, so no signal handler either: exactly one of the two is good.
+        permit.home, fresh.home = _nowhere, self.home
+        self.free.append(fresh)
         if self.waiting:
             self.hand_over()
 
