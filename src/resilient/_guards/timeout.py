@@ -80,6 +80,7 @@ class TimeoutGuard(Guard):
         """
         if end <= began:
             label = self.label if cut is None else cut.label
+            self.env.emit("resilient.call.rejected", policy=label, reason=DeadlineExceeded.default_reason)
             raise DeadlineExceeded(self.env.downstream, label, None)
         return AmbientCut(end - began) if cut is None else cut
 
@@ -104,6 +105,7 @@ class TimeoutGuard(Guard):
         A job that is left behind is noted in `left`, for the permits that go with it.
         """
         if threads.abandoned() >= threads.MOST_ABANDONED:
+            self.env.emit("resilient.call.rejected", policy=self.label, reason=ThreadsExhausted.default_reason)
             raise ThreadsExhausted(self.env.downstream, self.label, None)
         context = threads.context()
         context.run(enter, end)
@@ -123,7 +125,7 @@ class TimeoutGuard(Guard):
         """Return this timeout's timer on a loop it has not met before."""
         from resilient._runtime.timers import LoopTimer  # noqa: PLC0415
 
-        for known in [each for each in self.timers if each.is_closed()]:
+        for known in [each for each in list(self.timers) if each.is_closed()]:
             self.timers.pop(known, None)
         return self.timers.setdefault(loop, LoopTimer(loop, self.env.clock))
 

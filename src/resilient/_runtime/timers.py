@@ -8,11 +8,39 @@ A call whose end was moved earlier by an enclosing deadline gets a timer of its 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from math import inf
 
 from resilient.clock import Clock
+
+
+class _Callback:
+    """What the loop calls back; if the loop is closed over it, the tasks in flight are let go.
+
+    A task of a closed loop never goes on. While anything of ours refers to it the collector
+    cannot end it, and the permits that it holds would be lost.
+    """
+
+    __slots__ = ("_call", "_timer")
+
+    def __init__(self, timer: LoopTimer, call: Callable[[], None]) -> None:
+        self._timer = timer
+        self._call = call
+
+    def __call__(self) -> None:
+        """Do what it was made for."""
+        self._call()
+
+    def wanted(self) -> bool:
+        """Tell whether a call is in flight; a fake clock moves no time for a timer left over."""
+        return bool(self._timer.pending)
+
+    def __del__(self) -> None:
+        """Notice that the loop was closed; takes no lock."""
+        if self._timer.loop.is_closed():
+            self._timer.pending.clear()
 
 
 class LoopTimer:
@@ -41,8 +69,11 @@ class LoopTimer:
         """Start the timer for the first call in line."""
         for end, _ in self.pending.values():
             self.armed = True
-            self._clock.call_later(self._loop, max(0.0, end - self._clock.now()), self._fire)
+            self._later(end - self._clock.now(), self._fire)
             return
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._clock.call_later(self._loop, max(0.0, seconds), _Callback(self, call))
 
     def _fire(self) -> None:
         self.armed = False
@@ -60,14 +91,13 @@ class LoopTimer:
     def alone(self, key: int, end: float, task: asyncio.Task[object]) -> None:
         """Give a call that ends before its predecessors a timer of its own."""
         self.pending[key] = (end, task)
-        delay = max(0.0, end - self._clock.now())
-        self._clock.call_later(self._loop, delay, partial(self._expire_alone, key, end))
+        self._later(end - self._clock.now(), partial(self._expire_alone, key, end))
 
     def _expire_alone(self, key: int, end: float) -> None:
         # A loop with a coarse clock may call back a little early.
         early = end - self._clock.now()
         if early > 0 and key in self.pending:
-            self._clock.call_later(self._loop, early, partial(self._expire_alone, key, end))
+            self._later(early, partial(self._expire_alone, key, end))
         else:
             self._expire(key)
 
