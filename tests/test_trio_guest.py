@@ -139,9 +139,9 @@ def test_a_plain_call_that_would_wait_is_refused_in_a_guest_and_in_its_host():
     pipeline = Pipeline(name("guest"), Bulkhead(1, queue=5, max_wait=10))
 
     async def guest():
-        with pytest.warns(RuntimeWarning, match="running event loop"), pipeline.permit():
-            with pytest.raises(BulkheadFull) as caught:
-                pipeline.call(int)
+        warning = pytest.warns(RuntimeWarning, match="running event loop")
+        with warning, pipeline.permit(), pytest.raises(BulkheadFull) as caught:
+            pipeline.call(int)
         return caught.value.reason
 
     assert host(guest)[0] == "event_loop"
