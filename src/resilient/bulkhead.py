@@ -17,6 +17,7 @@ __all__ = ["Bulkhead"]
 
 TEMPLATE = """
 line_ = bulkhead_.line
+before_ = len(left)                            #: hop
 try:
     permit_ = None if line_.waiting else line_.free.pop()
 except IndexError:
@@ -28,11 +29,11 @@ if permit_ is None:
 try:
     <inner>
 except BaseException:
-    bulkhead_.give(line_, permit_, left)       #: hop
+    bulkhead_.give(line_, permit_, left[before_:]) #: hop
     line_.give(permit_)                        #: !hop
     raise
-if left:                                       #: hop
-    bulkhead_.give(line_, permit_, left)       #: hop
+if len(left) > before_:                        #: hop
+    bulkhead_.give(line_, permit_, left[before_:]) #: hop
 else:                                          #: hop
     line_.give(permit_)                        #: hop
 line_.free.append(permit_)                     #: !hop

@@ -117,6 +117,7 @@ class BulkheadGuard(Guard):
         now = self.env.now()
         end = self.env.end(end)
         if end <= now:
+            self.env.emit("resilient.call.rejected", policy=self.label, reason=DeadlineExceeded.default_reason)
             raise DeadlineExceeded(self.env.downstream, self.label, None)
         longest = self._policy.max_wait
         if longest is not None:

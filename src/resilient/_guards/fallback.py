@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resilient import _check, events, faults
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import threads
-from resilient.errors import Rejected, Unguardable
+from resilient.errors import Rejected, ThreadsExhausted, Unguardable
 from resilient.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class FallbackGuard(Guard):
         """Call the function; in a worker thread if there is an end to keep."""
         if end == NEVER:
             return function(cause)
+        if threads.abandoned() >= threads.MOST_ABANDONED:
+            raise ThreadsExhausted(self.env.downstream, self.label, None)
         job = threads.start(threads.context(), function, (cause,), {})
         if not threads.finish(job, self.env.clock, max(0.0, end - self.env.now())):
             message = f"the fallback of {self.env.downstream} took too long"
