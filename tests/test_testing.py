@@ -51,8 +51,11 @@ from resilient.testing import (
 
 pytest_plugins = ["pytester"]
 
-AT_ONCE = 0.4
-"""Real seconds within which fake minutes must pass: less than the clock's patience."""
+PATIENCE = 30.0
+"""Real seconds: so long that a test which needs them fails."""
+
+AT_ONCE = 10.0
+"""Real seconds within which fake minutes must pass, also on a busy machine: less than the patience."""
 
 _numbers = itertools.count(1)
 
@@ -65,7 +68,7 @@ def name() -> str:
 
 @pytest.fixture
 def clock() -> Iterator[FakeClock]:
-    with use(FakeClock()) as clock:
+    with use(FakeClock(patience=PATIENCE)) as clock:
         yield clock
 
 
@@ -77,7 +80,7 @@ def by_hand() -> Iterator[FakeClock]:
 
 @pytest.fixture
 def at_once() -> Iterator[None]:
-    """Hold a test to waiting for nothing real; the event loops are loaded already."""
+    """Hold a test to waiting for nothing real."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < AT_ONCE
@@ -199,6 +202,27 @@ def test_tasks_that_hand_work_to_each_other_are_not_taken_for_idle(clock: FakeCl
     assert clock.elapsed == 9
 
 
+def test_a_result_on_its_way_through_callbacks_arrives_before_time_moves(clock: FakeClock) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[float] = loop.create_future()
+
+        def later(turns: int) -> None:
+            if turns:
+                loop.call_soon(later, turns - 1)
+            else:
+                result.set_result(clock.elapsed)
+
+        sleeping = asyncio.create_task(clock.asleep(9))
+        await clock.asleep(1)
+        later(4)
+        assert await result == 1
+        await sleeping
+
+    asyncio.run(main())
+    assert clock.elapsed == 9
+
+
 @both_loops
 def test_a_cancelled_sleep_moves_no_time(clock: FakeClock, backend: str) -> None:
     async def main() -> None:
@@ -240,6 +264,39 @@ def test_by_hand_only_advance_moves_time(by_hand: FakeClock, backend: str) -> No
     assert ended == [1, 2, 9]
 
 
+def test_one_advance_wakes_in_the_order_of_time(by_hand: FakeClock) -> None:
+    ended: list[float] = []
+
+    async def one(seconds: float) -> None:
+        await by_hand.asleep(seconds)
+        ended.append(seconds)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(one(seconds)) for seconds in (2, 1, 4, 3, 9)]
+        await asyncio.sleep(0)
+        by_hand.advance(5)
+        await asyncio.sleep(0.01)
+        assert ended == [1, 2, 3, 4]
+        tasks[-1].cancel()
+
+    asyncio.run(main())
+
+
+def test_a_timer_can_be_cancelled_before_its_loop_gets_to_it(by_hand: FakeClock) -> None:
+    called: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        by_hand.call_later(loop, 1, lambda: called.append("kept"))
+        handle = by_hand.call_later(loop, 1, lambda: called.append("cancelled"))
+        by_hand.advance(1)
+        handle.cancel()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert called == ["kept"]
+
+
 @both_loops
 def test_another_thread_may_advance(by_hand: FakeClock, backend: str) -> None:
     def advance() -> None:
@@ -272,6 +329,28 @@ def test_threads_that_sleep_are_woken_in_order(by_hand: FakeClock) -> None:
         thread.join(5)
     assert ended == [1, 2, 3]
     assert by_hand.elapsed == 3
+
+
+@pytest.mark.usefixtures("at_once")
+def test_time_stands_still_while_a_thread_that_it_woke_is_at_work(clock: FakeClock) -> None:
+    pipeline = Pipeline(name(), Bulkhead(1, queue=1, max_wait=2))
+    told: list[float] = []
+
+    def line() -> None:
+        with pytest.raises(BulkheadFull):
+            pipeline.call(len, "")
+        told.append(clock.elapsed)
+        time.sleep(0.05)
+        told.append(clock.elapsed)
+
+    with pipeline.permit():
+        thread = threading.Thread(target=line)
+        thread.start()
+        clock.until_waiting(1)
+        clock.sleep(5)  # wakes the other thread on the way, and goes on once that has ended
+        assert told == [2, 2]
+    assert clock.elapsed == 5
+    thread.join()
 
 
 def test_waiting_for_waiters_that_never_come_gives_up(by_hand: FakeClock) -> None:
@@ -317,6 +396,19 @@ def test_a_call_that_hangs_times_out_once_patience_is_over(backend: str, patienc
     with use(FakeClock(patience=patience)) as clock, pytest.raises(CallTimeout):
         anyio.run(lambda: pipeline.acall(anyio.sleep, 1000), backend=backend)
     assert clock.elapsed == pytest.approx(30)
+
+
+@both_loops
+def test_a_call_in_which_things_happen_is_not_cut(backend: str) -> None:
+    async def busy() -> str:
+        for _ in range(40):
+            await anyio.sleep(0.01)
+        return "done"
+
+    pipeline = Pipeline(name(), Timeout(30))
+    with use(FakeClock(patience=0.3)) as clock:
+        assert anyio.run(lambda: pipeline.acall(busy), backend=backend) == "done"
+    assert clock.elapsed == 0
 
 
 def test_a_plain_function_that_hangs_times_out_once_patience_is_over() -> None:

@@ -142,10 +142,16 @@ class Agenda:
         while due := self._move(target):
             self._ring(due)
 
-    def jump(self) -> bool:
-        """Move time to the earliest alarm, if everybody waits; tell whether it moved."""
+    def jump(self, own: Alarm | None = None) -> bool:
+        """Move time to the earliest alarm, if everybody waits; tell whether it moved.
+
+        Args:
+            own: What the calling thread waits for. If that is over, the thread has to see the
+                present time before anybody moves on.
+
+        """
         with self._lock:
-            when = self._destination()
+            when = self._destination() if own is None or own.order in self.alarms else inf
         if when == inf:
             return False
         due = self._move(when)
@@ -176,7 +182,7 @@ class Agenda:
         return bool(self._awake) or any(not each.quiet for each in self._parties.values() if each.thread != mine)
 
     def _move(self, target: float) -> list[Alarm]:
-        """Go to the first alarm until `target`, or there; return what is due, in order."""
+        """Go to the first alarm until `target`, or there; return what is due then, oldest first."""
         with self._lock:
             first = min((alarm.when for alarm in list(self.alarms.values())), default=inf)
             self.time = max(self.time, min(first, target))
@@ -187,7 +193,7 @@ class Agenda:
                     alarm.party.disturb()
                 if alarm.thread is not None and alarm.thread is not threading.current_thread():
                     self._awake[alarm.thread] = SYSTEM.now()
-        return sorted(due, key=lambda alarm: (alarm.when, alarm.order))
+        return due
 
     def _ring(self, due: list[Alarm]) -> None:
         self.stir()

@@ -149,7 +149,7 @@ class FakeClock:
         agenda.add(alarm)
         try:
             while not rung.is_set() and agenda.stopped is None:
-                if not agenda.jump():
+                if not agenda.jump(alarm):
                     rung.wait(POLL)
         finally:
             alarm.cancel()
@@ -187,7 +187,7 @@ class FakeClock:
             while not rung.is_set() and not left:
                 if lock.acquire(timeout=POLL):
                     return True
-                agenda.jump()
+                agenda.jump(alarm)
         finally:
             alarm.cancel()
         return SYSTEM.acquire(lock, left[0] if left else 0.0)
