@@ -121,7 +121,7 @@ def test_a_refusal_names_the_limit_and_when_to_come_back(hours, heard):
         0.25,
         "rate_limited",
     )
-    assert heard == [("call.rejected", {"policy": "rate_limit", "reason": "rate_limited"})]
+    assert heard == [("call.rejected", {"policy": "rate_limit", "reason": "rate_limited", "retry_after": 0.25})]
 
 
 def test_the_function_does_not_run_when_refused(hours):

@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import trio
 
 from resilient import (
     Bulkhead,
@@ -245,3 +246,26 @@ def test_conflicting_re_declaration_is_an_error() -> None:
     with pytest.raises(ConfigError, match="weave-conflict"):
         Pipeline("weave-conflict", Retry(4))
     assert Pipeline("weave-conflict", Retry(4), replace=True)[Retry] is not first[Retry]
+
+
+def test_call_refuses_a_generator_function_but_not_a_generator_as_an_answer() -> None:
+    pipeline = Pipeline("weave-call-generator", CircuitBreaker(consecutive=1))
+
+    def numbers():
+        yield 1
+
+    with pytest.raises(Unguardable, match="generator"):
+        pipeline.call(numbers)
+    assert list(pipeline.call(lambda: iter(numbers()))) == [1]
+    assert pipeline[CircuitBreaker].snapshot()["state"] == "closed"
+
+
+@pytest.mark.parametrize("policies", [(), (Timeout(3),)], ids=["bare", "timed"])
+def test_acall_refuses_a_plain_function_without_blaming_the_downstream(policies: tuple[Timeout, ...]) -> None:
+    pipeline = Pipeline(f"weave-acall-plain-{len(policies)}", Retry(), CircuitBreaker(consecutive=1), *policies)
+    calls: list[int] = []
+    for run in (asyncio.run, lambda coroutine: trio.run(lambda: coroutine)):
+        with pytest.raises(Unguardable, match="call\\(\\) for a plain one"):
+            run(pipeline.acall(calls.append, 1))
+    assert calls == [1, 1]
+    assert pipeline[CircuitBreaker].snapshot()["state"] == "closed"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from resilient import faults
-from resilient.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from resilient.errors import ConfigError, Unguardable
 
 T = TypeVar("T")
 
@@ -124,3 +122,18 @@ def ask(predicate: Callable[[T], object], subject: T) -> bool:
     except Exception as fault:  # noqa: BLE001 -- a predicate never replaces an error or a result
         faults.report(predicate, fault)
         return False
+
+
+def awaited(answer: object) -> Awaitable[Any]:
+    """Return what a function given to `acall` returned, if it can be awaited.
+
+    Raises:
+        Unguardable: If it cannot.
+
+    """
+    if isinstance(answer, Awaitable):
+        return answer
+    message = (
+        f"acall() needs an async function, got one that returned {type(answer).__name__}; use call() for a plain one"
+    )
+    raise Unguardable(message)

@@ -56,18 +56,7 @@ class Keyed:
 
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_lock",
-        "_members",
-        "_overflow",
-        "_settings",
-        "classifier",
-        "idle",
-        "most",
-        "name",
-        "policies",
-    )
+    __slots__ = ("__weakref__", "_family", "classifier", "idle", "most", "name", "policies")
 
     def __init__(
         self,
@@ -85,20 +74,17 @@ class Keyed:
         self.classifier = Classifier() if classifier is None else classifier
         self.most = _check.count("most", most)
         self.idle = _check.seconds("idle", idle)
-        self._lock = Lock()
-        self._members: OrderedDict[Hashable, _Member] = OrderedDict()
-        self._overflow: Pipeline | None = None
+        self._family = _Family()
         configuration = ("keyed", self.policies, self.classifier, self.most, self.idle)
         self._member(self.name)  # bad settings show now, not with the first key
         known = registry.register(self, configuration, replace=replace)
         if known is not self:
-            twin = cast("Keyed", known)
-            self._lock, self._members = twin._lock, twin._members  # noqa: SLF001 -- its twin
+            self._family = cast("Keyed", known)._family  # noqa: SLF001 -- its twin
         live.add(self)
 
     def __getitem__(self, key: Hashable) -> Pipeline:
         """Return the member of a key, making it if it is new."""
-        member = self._members.get(key)
+        member = self._family.members.get(key)
         if member is None:
             member = self._insert(key)
             if member is None:
@@ -108,11 +94,11 @@ class Keyed:
 
     def __len__(self) -> int:
         """Return how many members there are."""
-        return len(self._members)
+        return len(self._family.members)
 
     def __contains__(self, key: object) -> bool:
         """Tell whether a key has a member."""
-        return key in self._members
+        return key in self._family.members
 
     def call(self, key: Hashable, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a plain function through the member of a key."""
@@ -162,28 +148,30 @@ class Keyed:
         return guard
 
     def snapshot(self) -> dict[str, object]:
-        """Return the states of all members, by their names."""
-        with self._lock:
-            pipelines = [member.pipeline for member in self._members.values()]
+        """Return the states of all members, the overflow member included, by their names."""
+        with self._family.lock:
+            pipelines = [member.pipeline for member in self._family.members.values()]
+            if self._family.overflow is not None:
+                pipelines.append(self._family.overflow)
         return {pipeline.name: pipeline.snapshot() for pipeline in pipelines}
 
     def evict_idle(self) -> int:
         """Evict every member that is idle and at rest now; return how many went."""
         now = current().now()
-        with self._lock:
-            gone = [key for key, member in self._members.items() if member.rests(now - self.idle)]
+        with self._family.lock:
+            gone = [key for key, member in self._family.members.items() if member.rests(now - self.idle)]
             for key in gone:
-                del self._members[key]
+                del self._family.members[key]
         return len(gone)
 
     def _insert(self, key: Hashable) -> _Member | None:
-        with self._lock:
-            member = self._members.get(key)
+        with self._family.lock:
+            member = self._family.members.get(key)
             if member is None:
                 self._make_room()
-                if len(self._members) >= self.most:
+                if len(self._family.members) >= self.most:
                     return None
-                member = self._members[key] = self._member(f"{self.name}[{key}]")
+                member = self._family.members[key] = self._member(f"{self.name}[{key}]")
             return member
 
     def _make_room(self) -> None:
@@ -192,33 +180,44 @@ class Keyed:
         Members in use since they were looked at last go to the back of the order.
         """
         now = current().now()
-        full = len(self._members) >= self.most
-        for key, member in list(islice(self._members.items(), _LOOKED_AT if full else 2)):
+        full = len(self._family.members) >= self.most
+        for key, member in list(islice(self._family.members.items(), _LOOKED_AT if full else 2)):
             if member.rests(now - self.idle) or (full and member.rests(member.seen)):
-                del self._members[key]
+                del self._family.members[key]
                 full = False
             else:
                 member.seen = member.used
-                self._members.move_to_end(key)
+                self._family.members.move_to_end(key)
 
     def _member(self, name: str) -> _Member:
         assembly = assemble(name, self.policies, self.classifier)
         return _Member(Pipeline._of(name, self.policies, self.classifier, assembly))  # noqa: SLF001 -- its builder
 
     def _shared(self) -> Pipeline:
-        with self._lock:
-            if self._overflow is None:
-                self._overflow = self._member(f"{self.name}[_other]").pipeline
-            return self._overflow
+        with self._family.lock:
+            if self._family.overflow is None:
+                self._family.overflow = self._member(f"{self.name}[_other]").pipeline
+            return self._family.overflow
 
     def renew(self) -> None:
         """Replace the lock, in a forked child."""
-        self._lock = Lock()
+        self._family.lock = Lock()
 
     def use_clock(self, clock: Clock) -> None:
         """Take the idle time of members from another clock's zero."""
-        for member in list(self._members.values()):
+        for member in list(self._family.members.values()):
             member.used = member.seen = clock.now()
+
+
+class _Family:
+    """What all `Keyed` objects of one name share."""
+
+    __slots__ = ("lock", "members", "overflow")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.members: OrderedDict[Hashable, _Member] = OrderedDict()
+        self.overflow: Pipeline | None = None
 
 
 class _Member:

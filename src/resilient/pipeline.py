@@ -11,7 +11,7 @@ from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Policy
 from resilient._weave.assembly import Assembly, assemble
 from resilient._weave.colour import AsyncThrough, Through, colour_of
-from resilient._weave.variants import guard_methods, with_limits
+from resilient._weave.variants import guarding, with_limits
 from resilient.breaker import BreakerGuard
 from resilient.explain import Finding
 from resilient.holds import Hold
@@ -26,6 +26,8 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 C = TypeVar("C", bound=type)
 
 _MOST_OPTIONS = 64
+
+Origin = tuple[Callable[..., Any], tuple[Any, ...]] | None
 
 
 class Pipeline:
@@ -55,7 +57,7 @@ class Pipeline:
 
     """
 
-    __slots__ = ("__weakref__", "_assembly", "_async", "_options", "_sync", "classifier", "name", "policies")
+    __slots__ = ("__weakref__", "_assembly", "_async", "_options", "_origin", "_sync", "classifier", "name", "policies")
 
     _sync: Through
     _async: AsyncThrough
@@ -70,21 +72,25 @@ class Pipeline:
         if not isinstance(self.classifier, Classifier):
             _check.refuse_type("classifier", classifier, "a Classifier or None")
         explain.refuse(self.name, self.policies)
-        self._options: dict[tuple[float | None, int | None], Pipeline] = {}
+        self._origin: Origin = None
+        self._options: dict[tuple[float | None, int | None], Pipeline] | None = None  # made when asked for
         self._assembly = assemble(self.name, self.policies, self.classifier)
         known = registry.register(self, ("pipeline", self.policies, self.classifier), replace=replace)
         if known is not self:
             self._assembly = cast("Pipeline", known)._assembly  # noqa: SLF001 -- its twin
 
     @classmethod
-    def _of(cls, name: str, policies: Sequence[Policy], classifier: Classifier, assembly: Assembly) -> Pipeline:
-        """Return a pipeline outside the registry: a variant, or a member of a family."""
+    def _of(
+        cls, name: str, policies: Sequence[Policy], classifier: Classifier, assembly: Assembly, origin: Origin = None
+    ) -> Pipeline:
+        """Return a pipeline outside the registry: a variant or a member; `origin` finds it again when unpickled."""
         self = cls.__new__(cls)
         self.name = name
         self.policies = tuple(policies)
         self.classifier = classifier
-        self._options = {}
+        self._options = None
         self._assembly = assembly
+        self._origin = origin
         return self
 
     # -- calling ---------------------------------------------------------------------------
@@ -155,7 +161,7 @@ class Pipeline:
             'order 7'
 
         """
-        return functools.partial(guard_methods, self, names)
+        return guarding(self, names)
 
     def with_options(self, *, timeout: _check.Duration | None = None, attempts: int | None = None) -> Pipeline:
         """Return a variant for some calls, which shares all state but what is changed.
@@ -169,12 +175,16 @@ class Pipeline:
 
         """
         seconds = None if timeout is None else _check.seconds("timeout", timeout)
-        key = (seconds, attempts)
+        key = (seconds, None if attempts is None else _check.count("attempts", attempts))
+        if self._options is None:
+            self._options = {}
         variant = self._options.get(key)
         if variant is None:
             guards = with_limits(self._assembly.guards, seconds, attempts)
             policies = [guard.policy for guard in guards]
-            variant = Pipeline._of(self.name, policies, self.classifier, Assembly(self._assembly.env, guards))
+            origin = functools.partial(Pipeline.with_options, timeout=timeout, attempts=attempts), (self,)
+            assembly = Assembly(self._assembly.env, guards)
+            variant = Pipeline._of(self.name, policies, self.classifier, assembly, origin)
             if len(self._options) < _MOST_OPTIONS:
                 self._options[key] = variant
         return variant
@@ -233,6 +243,8 @@ class Pipeline:
 
     def source(self, colour: Colour = "sync") -> str:
         """Return the source that functions are woven into, "sync" or "async"."""
+        if colour not in ("sync", "async"):
+            _check.refuse("colour", colour, "'sync' or 'async'")
         return self._assembly.source(colour)
 
     def __repr__(self) -> str:
@@ -241,4 +253,4 @@ class Pipeline:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by name and configuration; unpickled where the name is in use, it is that pipeline."""
-        return functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)
+        return self._origin or functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)

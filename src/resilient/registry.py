@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from threading import Lock
 from typing import Protocol
 
@@ -53,6 +54,11 @@ def _difference(known: object, given: object) -> str:
         for one, other in zip(known, given, strict=True):
             if one != other:
                 return _difference(one, other)
+    if is_dataclass(given) and type(known) is type(given):
+        for each in fields(given):
+            one, other = getattr(known, each.name), getattr(given, each.name)
+            if each.compare and one != other:
+                return f"{type(given).__name__}.{each.name}: {_difference(one, other)}"
     return f"{given!r} in place of {known!r}"
 
 

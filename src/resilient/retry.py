@@ -131,7 +131,11 @@ class Retry:
 
     def describe(self) -> str:
         """Say in one line what is configured."""
-        attempts = f"{self.attempts} attempts" if isinstance(self.attempts, int) else f"attempts by {self.attempts!r}"
+        attempts = (
+            f"{self.attempts} attempt{'s' * (self.attempts > 1)}"
+            if isinstance(self.attempts, int)
+            else f"attempts by {self.attempts!r}"
+        )
         waits = self.backoff.describe() if isinstance(self.backoff, Backoff) else repr(self.backoff)
         budget = "no budget" if self.budget is None else self.budget.describe()
         return f"{attempts}, {waits}, {budget}"

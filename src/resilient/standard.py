@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from resilient import _check
@@ -18,12 +19,12 @@ __all__ = ["standard"]
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "fallback": (Fallback,),
-    "timeout": (Timeout, int, float),
-    "retry": (Retry,),
+    "timeout": (Timeout, int, float, timedelta),
+    "retry": (Retry, int),
     "breaker": (CircuitBreaker,),
     "rate_limit": (RateLimit,),
     "bulkhead": (Bulkhead, int),
-    "attempt_timeout": (Timeout, int, float),
+    "attempt_timeout": (Timeout, int, float, timedelta),
 }
 
 
@@ -36,7 +37,7 @@ def standard(name: str, *, classifier: Classifier | None = None, replace: bool =
         replace: Replace a pipeline of this name that has another configuration.
         overrides: `fallback`, `timeout`, `retry`, `breaker`, `rate_limit`, `bulkhead` or
             `attempt_timeout`: a policy in place of the default (for timeouts also seconds, for
-            the bulkhead also its limit), or None to leave it out. Fallback and rate limit are
+            retry its attempts, for the bulkhead its limit), or None to leave it out. Fallback and rate limit are
             left out by default.
 
     Raises:

@@ -40,7 +40,7 @@ result = timeout_.hop(left, END, CUT, began, call, ARGS)
 COOPERATIVE = """
 token = enter_(END)
 try:
-    result = call(ARGS)
+    result = CALL
 finally:
     leave_(token)
 """
@@ -67,7 +67,7 @@ else:
                 timer.arm()
         else:
             timer.alone(key, END, task)
-        result = await call(ARGS)
+        result = await CALL
     except GeneratorExit:
         timer.pending.pop(key, None)
         raise

@@ -101,7 +101,7 @@ class BreakerGuard(Guard):
         if self.machine.forced:
             retry_after, reason = self.machine.held_for(env.now()), FORCED_OPEN
         if wanted():
-            env.emit("resilient.call.rejected", breaker=self.label, reason=reason, retry_after=retry_after)
+            env.emit("resilient.call.rejected", policy=self.label, reason=reason, retry_after=retry_after)
         return BreakerOpen(env.downstream, self.label, retry_after, reason)
 
     def failed(self, permit: Window | Permit, error: BaseException) -> None:

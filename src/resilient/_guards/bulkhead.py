@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from resilient import _check, events
@@ -117,7 +118,9 @@ class BulkheadGuard(Guard):
         now = self.env.now()
         end = self.env.end(end)
         if end <= now:
-            self.env.emit("resilient.call.rejected", policy=self.label, reason=DeadlineExceeded.default_reason)
+            self.env.emit(
+                "resilient.call.rejected", policy=self.label, reason=DeadlineExceeded.default_reason, retry_after=None
+            )
             raise DeadlineExceeded(self.env.downstream, self.label, None)
         longest = self._policy.max_wait
         if longest is not None:
@@ -146,8 +149,8 @@ class BulkheadGuard(Guard):
             now = self.env.now()
             last, self._refused = self._refused, now
             if now - last > _QUIET:  # the edge, not every refusal
-                self.env.emit("resilient.bulkhead.saturated", bulkhead=self.label, limit=self.line.limit)
-            self.env.emit("resilient.call.rejected", policy=self.label, reason=reason)
+                self.env.emit("resilient.bulkhead.saturated", policy=self.label, limit=self.line.limit)
+            self.env.emit("resilient.call.rejected", policy=self.label, reason=reason, retry_after=None)
         return BulkheadFull(self.env.downstream, self.label, None, reason)
 
     def give(self, line: Line, permit: Permit, left: list[Job]) -> None:
@@ -177,6 +180,7 @@ class BulkheadGuard(Guard):
 
         """
         self.line.resize(_check.count("limit", limit))
+        self._policy = replace(self._policy, limit=limit)
 
     def snapshot(self) -> dict[str, object]:
         """Return limit, calls in flight and calls in line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from resilient import _check, events, faults
@@ -78,6 +79,9 @@ class FallbackGuard(Guard):
     def _answer(self, cause: object, end: float, error: Exception | None) -> Any:  # noqa: ANN401
         try:
             value = self._call(self._policy.value, cause, self._end(end))
+            if isinstance(value, CoroutineType):
+                value.close()
+                _check.refuse_type("value", self._policy.value, "a plain function for a plain call")
         except Exception as fault:  # noqa: BLE001 -- a fallback never replaces the error
             return self._failed(fault, cause, error)
         self._tell(cause)

@@ -135,7 +135,7 @@ class RateLimitGuard(Guard):
 
     def _refused(self, retry_after: float | None, reason: str = RateLimited.default_reason) -> RateLimited:
         if events.wanted():
-            self.env.emit("resilient.call.rejected", policy=self.label, reason=reason)
+            self.env.emit("resilient.call.rejected", policy=self.label, reason=reason, retry_after=retry_after)
         return RateLimited(self.env.downstream, self.label, retry_after, reason)
 
     def enter(self, end: float) -> object:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resilient import _check
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import threads
 from resilient.deadline import ambient, enter, leave
@@ -80,7 +81,9 @@ class TimeoutGuard(Guard):
         """
         if end <= began:
             label = self.label if cut is None else cut.label
-            self.env.emit("resilient.call.rejected", policy=label, reason=DeadlineExceeded.default_reason)
+            self.env.emit(
+                "resilient.call.rejected", policy=label, reason=DeadlineExceeded.default_reason, retry_after=None
+            )
             raise DeadlineExceeded(self.env.downstream, label, None)
         return AmbientCut(end - began) if cut is None else cut
 
@@ -105,7 +108,9 @@ class TimeoutGuard(Guard):
         A job that is left behind is noted in `left`, for the permits that go with it.
         """
         if threads.abandoned() >= threads.MOST_ABANDONED:
-            self.env.emit("resilient.call.rejected", policy=self.label, reason=ThreadsExhausted.default_reason)
+            self.env.emit(
+                "resilient.call.rejected", policy=self.label, reason=ThreadsExhausted.default_reason, retry_after=None
+            )
             raise ThreadsExhausted(self.env.downstream, self.label, None)
         context = threads.context()
         context.run(enter, end)
@@ -143,7 +148,7 @@ class TimeoutGuard(Guard):
         token = enter(end)
         try:
             with self.env.clock.scope(end - self.env.now()):
-                result = await function(*args, **kwargs)
+                result = await _check.awaited(function(*args, **kwargs))
                 leave(token)
                 return result
         except GeneratorExit:  # thrown away: this is not our context any more

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import CoroutineType, FunctionType
+from types import CoroutineType, FunctionType, GeneratorType
 from typing import Any, NoReturn
 
+from resilient import _check
 from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._runtime import live
 from resilient._runtime.ledger import ledger
 from resilient._weave import weaver
+from resilient._weave.colour import colour_of
 from resilient._weave.template import Layer, Shape, render
 from resilient.clock import Clock
 from resilient.errors import Unguardable
@@ -19,13 +21,15 @@ from resilient.outcome import Classifier
 from resilient.timeout import call_template
 
 PLAIN = """
-result = AWAIT call(ARGS)
+result = AWAIT CALL
 """
 
 # A plain function may turn out to return a coroutine: nobody would await it inside the policies.
 CHECKED = """
 if type(result) is coroutine:
     refuse(result)
+if type(result) is generator:              #: through
+    checked(result, call)                  #: through
 """
 
 _enabled = True
@@ -104,6 +108,8 @@ class Assembly:
         timeouts = [guard for guard in guards if isinstance(guard, TimeoutGuard)]
         core = call_template(timeouts, colour) if timeouts else PLAIN
         flags = {colour} | self._common_flags(timeouts, colour)
+        if form == weaver.THROUGH:
+            flags.add("through")
         return Shape(
             layers=tuple(
                 Layer(guard.policy.template, guard.flags(colour), isinstance(guard, TimeoutGuard)) for guard in guards
@@ -113,6 +119,7 @@ class Assembly:
             flags=frozenset(flags),
             parameters=form[0],
             arguments=form[1],
+            caller="awaited({})" if form == weaver.THROUGH and colour == "async" else "{}",
         )
 
     def _common_flags(self, timeouts: list[TimeoutGuard], colour: Colour) -> set[str]:
@@ -131,7 +138,10 @@ class Assembly:
             "NEVER": NEVER,
             "ledger": ledger,
             "coroutine": CoroutineType,
+            "generator": GeneratorType,
             "refuse": _refuse,
+            "checked": _checked,
+            "awaited": _check.awaited,
         }
         for position, guard in enumerate(self.guards):
             for name, value in guard.names(colour).items():
@@ -164,6 +174,15 @@ def _refuse(coroutine: CoroutineType[Any, Any, Any]) -> NoReturn:
         "guard the async function itself, or use acall()"
     )
     raise Unguardable(message)
+
+
+def _checked(result: GeneratorType[Any, Any, Any], function: Callable[..., Any]) -> None:
+    """Refuse a generator made by a generator function; one that a plain function hands on is its answer."""
+    try:
+        colour_of(function)
+    except Unguardable:
+        result.close()
+        raise
 
 
 def enable(on: bool) -> bool:  # noqa: FBT001 -- a switch

@@ -43,6 +43,7 @@ class Shape:
         flags: Flags of all layers: the colour, `timed`, `hop`.
         parameters: The woven function's parameter list.
         arguments: How it hands them on.
+        caller: What is put around the call of the function itself, with a place for it.
 
     """
 
@@ -52,6 +53,7 @@ class Shape:
     flags: frozenset[str]
     parameters: str
     arguments: str
+    caller: str = "{}"
 
 
 def render(shape: Shape) -> str:
@@ -66,7 +68,8 @@ def render(shape: Shape) -> str:
         lines = _fill(lines, _lines(layer.template, flags, position, words))
         if layer.bounds:
             end, cut = f"end_{position}", f"cut_{position}"
-    words = {"END": end, "CUT": cut, "ARGS": shape.arguments}
+    call = f"call({shape.arguments})"
+    words = {"END": end, "CUT": cut, "ARGS": shape.arguments, "CALL": shape.caller.format(call)}
     lines = _fill(lines, _lines(shape.core, shape.flags, shape.owner, words))
     head = "async def guarded" if "async" in shape.flags else "def guarded"
     start = ["left = []"] if "hop" in shape.flags else []
@@ -94,7 +97,7 @@ def _applies(condition: str, flags: frozenset[str]) -> bool:
 def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
     line = _OWN.sub(rf"\1_{position}", line)
-    return re.sub(r"\b(END|CUT|ARGS)\b", lambda found: words[found[0]], line)
+    return re.sub(r"\b(END|CUT|ARGS|CALL)\b", lambda found: words[found[0]], line)
 
 
 def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from resilient import _check
@@ -15,16 +16,28 @@ from resilient.timeout import Timeout
 C = TypeVar("C", bound=type)
 
 
-def guard_methods(decorate: Callable[[Any], Any], names: Sequence[str], owner: C) -> C:
-    """Guard methods of a class in place: those named, or all public ones it defines itself."""
+def guarding(decorate: Callable[[Any], Any], names: Sequence[object]) -> Callable[[C], C]:
+    """Return a decorator that guards methods of a class: those named, or all public ones it defines itself."""
+    for name in names:
+        if not isinstance(name, str):
+            _check.refuse_type("names", name, "names of methods, or nothing as in @pipeline.methods()")
+    return partial(_guard_methods, decorate, names)
+
+
+def _guard_methods(decorate: Callable[[Any], Any], names: Sequence[str], owner: C) -> C:
     if not isinstance(owner, type):
         _check.refuse_type("owner", owner, "a class")
-    for name in names or [key for key, value in vars(owner).items() if is_method(key, value)]:
+    chosen = names or [key for key, value in vars(owner).items() if is_method(key, value)]
+    if not chosen:
+        _check.refuse("owner", owner, "a class with public methods of its own")
+    guarded = {}
+    for name in chosen:
         try:
-            method = inspect.getattr_static(owner, name)
+            guarded[name] = decorate(inspect.getattr_static(owner, name))
         except AttributeError:
             _check.refuse("names", name, f"methods of {owner.__qualname__}")
-        setattr(owner, name, decorate(method))
+    for name, method in guarded.items():  # all of them or none
+        setattr(owner, name, method)
     return owner
 
 
@@ -37,9 +50,9 @@ def with_limits(guards: Sequence[Guard], seconds: float | None, attempts: int | 
     """Return guards with another outermost timeout and number of attempts; all else is shared."""
     changed = list(guards)
     if seconds is not None:
-        _replace(changed, TimeoutGuard, "timeout", lambda guard: _limited(guard, seconds))
+        _replace(changed, TimeoutGuard, ("timeout", seconds), lambda guard: _limited(guard, seconds))
     if attempts is not None:
-        _replace(changed, RetryGuard, "attempts", lambda guard: guard.with_attempts(attempts))
+        _replace(changed, RetryGuard, ("attempts", attempts), lambda guard: guard.with_attempts(attempts))
     return changed
 
 
@@ -47,9 +60,9 @@ def _limited(guard: TimeoutGuard, seconds: float) -> Guard:
     return Timeout(seconds, cooperative=guard.policy.cooperative).bind(guard.env, guard.label)
 
 
-def _replace(guards: list[Guard], kind: type[Any], parameter: str, change: Callable[[Any], Guard]) -> None:
+def _replace(guards: list[Guard], kind: type[Any], given: tuple[str, object], change: Callable[[Any], Guard]) -> None:
     for position, guard in enumerate(guards):
         if isinstance(guard, kind):
             guards[position] = change(guard)
             return
-    _check.refuse(parameter, "a value", "left out for a pipeline without such a policy")
+    _check.refuse(*given, "left out for a pipeline without such a policy")

@@ -7,6 +7,7 @@ own, in which a pipeline may exchange them while calls are in flight.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import linecache
@@ -81,7 +82,8 @@ def _own_parameters(function: object) -> tuple[str, ...] | None:
 
 def make(shape: Shape, names: Mapping[str, object], like: Callable[..., Any] | None) -> FunctionType:
     """Return a function of a shape, with its injected names, dressed as the function it guards."""
-    namespace = dict(names)
+    # C code that imports, such as `time.strptime`, looks for them in its caller's globals.
+    namespace = {"__builtins__": builtins, **names}
     if like is None:
         return FunctionType(code_of(shape), namespace, "guarded")
     namespace["call"] = like
