@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import threading
 import time
@@ -12,7 +13,17 @@ from contextvars import ContextVar
 import pytest
 import trio
 
-from resilient import Bulkhead, BulkheadFull, CallTimeout, Fallback, Pipeline, Retry, Timeout, Unguardable
+from resilient import (
+    Bulkhead,
+    BulkheadFull,
+    CallTimeout,
+    Fallback,
+    Pipeline,
+    Retry,
+    Timeout,
+    Unguardable,
+    deadline,
+)
 from resilient._runtime import threads
 from tests._stage import (
     ASYNCIO,
@@ -443,6 +454,32 @@ def test_t56_every_user_of_one_timeout_has_an_end_of_its_own(colour):
         lasts = 0.05 if number % 3 == 0 else 1
         assert isinstance(ending, CallTimeout) == (lasts == 1), number
         assert ended[number] == pytest.approx(number * 0.1 + lasts)
+
+
+@every_loop
+def test_t56_a_deadline_cuts_a_call_before_those_that_began_earlier(colour):
+    pipeline = Pipeline(name(), Timeout(10))
+    ended = {}
+
+    async def scenario(stage):
+        start = stage.clock.now()
+
+        async def use(number, seconds):
+            try:
+                with deadline(seconds):
+                    await stage.call(pipeline, stage.sleep, FOREVER)
+            finally:
+                ended[number] = round(stage.clock.now() - start, 6)
+
+        limits = (20, 3, 5, 1, 20, 4, 4)
+        cases = [functools.partial(use, number, seconds) for number, seconds in enumerate(limits)]
+        return await stage.together(*cases)
+
+    endings = colour.play(scenario)
+    assert [type(ending) for ending in endings] == [CallTimeout] * 7
+    assert [ended[number] for number in range(7)] == pytest.approx([10, 3, 5, 1, 10, 4, 4])
+    assert [ending.policy for ending in endings] == ["timeout", *["deadline"] * 3, "timeout", *["deadline"] * 2]
+    nothing_left(pipeline)
 
 
 def test_t56_every_thread_under_one_timeout_has_an_end_of_its_own():
