@@ -8,6 +8,7 @@ logger "resilient"; later ones are only counted.
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from itertools import count
 
 __all__ = ["report", "reset", "total"]
@@ -39,6 +40,23 @@ def report(source: object, fault: BaseException) -> None:
         type(fault).__name__,
         exc_info=(type(fault), fault, fault.__traceback__),
     )
+
+
+def note(error: BaseException, text: str, *parts: object) -> None:
+    """Add a note to somebody else's exception, be it a frozen dataclass; never fail.
+
+    Args:
+        error: The exception.
+        text: The note, with a place such as `%s` for each of `parts`.
+        parts: What is put there; of a kind that may refuse to be shown.
+
+    """
+    with suppress(Exception):  # the note is not worth the error that it is about
+        text %= parts
+        try:
+            error.add_note(text)
+        except Exception:  # noqa: BLE001
+            BaseException.__setattr__(error, "__notes__", [*error.__dict__.get("__notes__", ()), text])
 
 
 def total() -> int:

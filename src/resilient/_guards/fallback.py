@@ -133,7 +133,7 @@ class FallbackGuard(Guard):
         faults.report(self._policy.value, fault)
         if error is None:
             return result
-        error.add_note(f"the fallback failed, too: {fault!r}")
+        faults.note(error, "the fallback failed, too: %r", fault)
         raise error
 
     def _tell(self, cause: object) -> None:

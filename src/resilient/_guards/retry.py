@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from resilient import _check, events
+from resilient import _check, events, faults
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
 from resilient._machines.retry import Attempts, Ending, Turn, next_pause
@@ -100,7 +100,7 @@ class RetryGuard(Guard):
         self._close(state)
         last, state.error = state.error, None
         if last is not None:
-            last.add_note(f"attempt {state.number} was refused: {error}")
+            faults.note(last, "attempt %d was refused: %s", state.number, error)
             raise last
 
     def returned(
