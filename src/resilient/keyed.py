@@ -8,6 +8,7 @@ open, half-open or held breaker, never one with calls in flight.
 from __future__ import annotations
 
 import functools
+import operator
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from itertools import islice
@@ -21,7 +22,7 @@ from resilient._weave.assembly import assemble
 from resilient._weave.colour import colour_of
 from resilient.clock import Clock, current
 from resilient.outcome import Classifier
-from resilient.pipeline import Pipeline
+from resilient.pipeline import Origin, Pipeline
 
 __all__ = ["Keyed"]
 
@@ -72,11 +73,13 @@ class Keyed:
         self.policies = tuple(policies)
         explain.refuse(self.name, self.policies)
         self.classifier = Classifier() if classifier is None else classifier
+        if not isinstance(self.classifier, Classifier):
+            _check.refuse_type("classifier", classifier, "a Classifier or None")
         self.most = _check.count("most", most)
         self.idle = _check.seconds("idle", idle)
         self._family = _Family()
         configuration = ("keyed", self.policies, self.classifier, self.most, self.idle)
-        self._member(self.name)  # bad settings show now, not with the first key
+        self._member(self.name, None)  # bad settings show now, not with the first key
         known = registry.register(self, configuration, replace=replace)
         if known is not self:
             self._family = cast("Keyed", known)._family  # noqa: SLF001 -- its twin
@@ -171,7 +174,9 @@ class Keyed:
                 self._make_room()
                 if len(self._family.members) >= self.most:
                     return None
-                member = self._family.members[key] = self._member(f"{self.name}[{key}]")
+                member = self._family.members[key] = self._member(
+                    f"{self.name}[{key}]", (operator.getitem, (self, key))
+                )
             return member
 
     def _make_room(self) -> None:
@@ -189,15 +194,20 @@ class Keyed:
                 member.seen = member.used
                 self._family.members.move_to_end(key)
 
-    def _member(self, name: str) -> _Member:
+    def _member(self, name: str, origin: Origin) -> _Member:
         assembly = assemble(name, self.policies, self.classifier)
-        return _Member(Pipeline._of(name, self.policies, self.classifier, assembly))  # noqa: SLF001 -- its builder
+        return _Member(Pipeline._of(self.policies, assembly, origin))  # noqa: SLF001 -- its builder
 
     def _shared(self) -> Pipeline:
         with self._family.lock:
             if self._family.overflow is None:
-                self._family.overflow = self._member(f"{self.name}[_other]").pipeline
+                self._family.overflow = self._member(f"{self.name}[_other]", (Keyed._shared, (self,))).pipeline
             return self._family.overflow
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by name and configuration; unpickled where the name is in use, it is that family."""
+        family = functools.partial(Keyed, classifier=self.classifier, most=self.most, idle=self.idle)
+        return family, (self.name, *self.policies)
 
     def renew(self) -> None:
         """Replace the lock, in a forked child."""

@@ -12,7 +12,7 @@ from resilient._policy import NEVER, Colour, Policy
 from resilient._weave.assembly import Assembly, assemble
 from resilient._weave.colour import AsyncThrough, Through, colour_of
 from resilient._weave.variants import guarding, with_limits
-from resilient.breaker import BreakerGuard
+from resilient.breaker import CircuitBreaker
 from resilient.explain import Finding
 from resilient.holds import Hold
 from resilient.outcome import Classifier
@@ -26,7 +26,6 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 C = TypeVar("C", bound=type)
 
 _MOST_OPTIONS = 64
-
 Origin = tuple[Callable[..., Any], tuple[Any, ...]] | None
 
 
@@ -80,14 +79,12 @@ class Pipeline:
             self._assembly = cast("Pipeline", known)._assembly  # noqa: SLF001 -- its twin
 
     @classmethod
-    def _of(
-        cls, name: str, policies: Sequence[Policy], classifier: Classifier, assembly: Assembly, origin: Origin = None
-    ) -> Pipeline:
+    def _of(cls, policies: Sequence[Policy], assembly: Assembly, origin: Origin) -> Pipeline:
         """Return a pipeline outside the registry: a variant or a member; `origin` finds it again when unpickled."""
         self = cls.__new__(cls)
-        self.name = name
+        self.name = assembly.env.downstream
         self.policies = tuple(policies)
-        self.classifier = classifier
+        self.classifier = assembly.env.classifier
         self._options = None
         self._assembly = assembly
         self._origin = origin
@@ -181,10 +178,8 @@ class Pipeline:
         variant = self._options.get(key)
         if variant is None:
             guards = with_limits(self._assembly.guards, seconds, attempts)
-            policies = [guard.policy for guard in guards]
             origin = functools.partial(Pipeline.with_options, timeout=timeout, attempts=attempts), (self,)
-            assembly = Assembly(self._assembly.env, guards)
-            variant = Pipeline._of(self.name, policies, self.classifier, assembly, origin)
+            variant = Pipeline._of([guard.policy for guard in guards], Assembly(self._assembly.env, guards), origin)
             if len(self._options) < _MOST_OPTIONS:
                 self._options[key] = variant
         return variant
@@ -219,11 +214,8 @@ class Pipeline:
             KeyError: If the pipeline has no circuit breaker to hold.
 
         """
-        for guard in self._assembly.guards:
-            if isinstance(guard, BreakerGuard):
-                return guard.hold(mode, reason=reason, expires=expires, actor=actor)
-        message = f"{self.name!r} has no CircuitBreaker to hold"
-        raise KeyError(message)
+        hold: Hold = self[CircuitBreaker].hold(mode, reason=reason, expires=expires, actor=actor)
+        return hold
 
     def snapshot(self) -> dict[str, object]:
         """Return the state of every policy as plain data, keyed by its label."""
@@ -253,4 +245,6 @@ class Pipeline:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by name and configuration; unpickled where the name is in use, it is that pipeline."""
-        return self._origin or functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)
+        if self._origin is not None:
+            return self._origin
+        return functools.partial(Pipeline, classifier=self.classifier), (self.name, *self.policies)

@@ -16,7 +16,7 @@ from resilient.timeout import Timeout
 C = TypeVar("C", bound=type)
 
 
-def guarding(decorate: Callable[[Any], Any], names: Sequence[object]) -> Callable[[C], C]:
+def guarding(decorate: Callable[[Any], Any], names: Sequence[str]) -> Callable[[C], C]:
     """Return a decorator that guards methods of a class: those named, or all public ones it defines itself."""
     for name in names:
         if not isinstance(name, str):
