@@ -172,7 +172,7 @@ def test_nobody_joins_the_line_after_the_deadline(colour):
     finally:
         stop()
     assert (error.downstream, error.policy) == (pipeline.name, "bulkhead")
-    assert [dict(event.fields) for event in heard] == [{"policy": "bulkhead", "reason": "deadline"}]
+    assert [dict(event.fields) for event in heard] == [{"policy": "bulkhead", "reason": "deadline", "retry_after": None}]
     nothing_left(pipeline)
 
 

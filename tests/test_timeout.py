@@ -168,7 +168,7 @@ def test_a_passed_deadline_refuses_and_says_so(colour):
     assert (error.downstream, error.policy) == (pipeline.name, "timeout")
     assert ran == []
     assert [(event.name, dict(event.fields)) for event in heard] == [
-        ("resilient.call.rejected", {"policy": "timeout", "reason": "deadline"})
+        ("resilient.call.rejected", {"policy": "timeout", "reason": "deadline", "retry_after": None})
     ]
 
 
@@ -353,7 +353,7 @@ def test_no_more_than_64_threads_are_abandoned(crowded):
     assert (caught.value.downstream, caught.value.policy) == (pipeline.name, "timeout")
     assert caught.value.reason == "abandoned_threads"
     assert [(event.name, dict(event.fields)) for event in heard] == [
-        ("resilient.call.rejected", {"policy": "timeout", "reason": "abandoned_threads"})
+        ("resilient.call.rejected", {"policy": "timeout", "reason": "abandoned_threads", "retry_after": None})
     ]
     assert pipeline.snapshot()["timeout"]["abandoned_threads"] == 64
     assert Pipeline(name(), Timeout(1, cooperative=True)).call(int) == 0, "which needs no thread"
