@@ -52,7 +52,8 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-_listeners: tuple[Listener, ...] = ()
+_listeners: dict[object, Listener] = {}
+"""By subscription. Every change and every look is one atomic step, so nobody needs a lock."""
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
@@ -66,16 +67,15 @@ def subscribe(listener: Listener) -> Callable[[], None]:
         TypeError: If the listener is no plain function.
 
     """
-    global _listeners  # noqa: PLW0603 -- replaced whole, so that readers need no lock
     if not callable(listener):
         _check.refuse_type("listener", listener, "a plain function")
     if inspect.iscoroutinefunction(listener):
         _check.refuse_type("listener", listener, "a plain function, because nobody awaits it")
-    _listeners = (*_listeners, listener)
+    subscription = object()  # not the listener itself: it may be there twice
+    _listeners[subscription] = listener
 
     def unsubscribe() -> None:
-        global _listeners  # noqa: PLW0603
-        _listeners = tuple(each for each in _listeners if each is not listener)
+        _listeners.pop(subscription, None)
 
     return unsubscribe
 
@@ -87,7 +87,7 @@ def wanted() -> bool:
 
 def publish(name: str, downstream: str, fields: Mapping[str, object]) -> None:
     """Hand an event to every listener. Never call this while holding a lock."""
-    listeners = _listeners
+    listeners = tuple(_listeners.values())
     if not listeners:
         return
     event = Event(name, downstream, fields)

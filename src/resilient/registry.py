@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from threading import Lock
 from typing import Protocol
 
-from resilient._runtime import live
 from resilient.errors import ConfigError
 
 __all__ = ["clear", "find", "names"]
@@ -24,7 +22,6 @@ class Entry(Protocol):
 
 
 _entries: dict[str, tuple[object, Entry]] = {}
-_lock = Lock()
 
 
 def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
@@ -34,18 +31,18 @@ def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
         ConfigError: If the name stands for another configuration.
 
     """
-    with _lock:
-        known = _entries.get(entry.name)
-        if known is not None and not replace:
-            if known[0] == configuration:
-                return known[1]
-            message = (
-                f"name must be new, or have the same configuration as before, got {entry.name!r} with "
-                f"{_difference(known[0], configuration)}; pass replace=True to replace it"
-            )
-            raise ConfigError(message)
+    if replace:
         _entries[entry.name] = (configuration, entry)
         return entry
+    # One atomic step and no lock: comparing settings may call the user's own code.
+    known = _entries.setdefault(entry.name, (configuration, entry))
+    if known[1] is not entry and known[0] != configuration:
+        message = (
+            f"name must be new, or have the same configuration as before, got {entry.name!r} with "
+            f"{_difference(known[0], configuration)}; pass replace=True to replace it"
+        )
+        raise ConfigError(message)
+    return known[1]
 
 
 def _difference(known: object, given: object) -> str:
@@ -83,21 +80,11 @@ def names() -> list[str]:
 
 def clear() -> None:
     """Forget every name; functions already decorated keep working. For tests and notebooks."""
-    with _lock:
-        _entries.clear()
+    _entries.clear()
 
 
 def exchange(entries: dict[str, tuple[object, Entry]]) -> dict[str, tuple[object, Entry]]:
     """Put other names in force and return those before. For tests."""
     global _entries
-    with _lock:
-        before, _entries = _entries, entries
+    before, _entries = _entries, entries
     return before
-
-
-def _renew() -> None:
-    global _lock  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
-    _lock = Lock()
-
-
-live.renewing(_renew)

@@ -104,6 +104,9 @@ class RateLimitGuard(Guard):
     def _patience(self, now: float, end: float) -> float:
         """Return how long a call may wait, refusing a wait that cannot succeed."""
         if end <= now:
+            self.env.emit(
+                "resilient.call.rejected", policy=self.label, reason=DeadlineExceeded.default_reason, retry_after=None
+            )
             raise DeadlineExceeded(self.env.downstream, self.label, None)
         longest = self._policy.max_wait
         if longest is None:
