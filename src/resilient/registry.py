@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Protocol
 
+from resilient import _check
 from resilient.errors import ConfigError
 
 __all__ = ["clear", "find", "names"]
@@ -29,8 +30,11 @@ def register(entry: Entry, configuration: object, *, replace: bool) -> Entry:
 
     Raises:
         ConfigError: If the name stands for another configuration.
+        TypeError: If `replace` is no bool.
 
     """
+    if not isinstance(replace, bool):
+        _check.refuse_type("replace", replace, "True or False")
     if replace:
         _entries[entry.name] = (configuration, entry)
         return entry
