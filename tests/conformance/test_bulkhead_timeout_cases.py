@@ -24,7 +24,9 @@ from resilient import (
     Unguardable,
     deadline,
 )
+from resilient._machines.permits import Line
 from resilient._runtime import threads
+from resilient._runtime.blocking import ThreadWaiter
 from tests._stage import (
     ASYNCIO,
     CANCELLED,
@@ -180,6 +182,21 @@ def test_t52_the_line_is_served_in_order(colour):
     colour.play(scenario)
     assert served == list(range(10))
     nothing_left(pipeline)
+
+
+def test_t52_a_waiter_that_was_stopped_while_accepting_does_not_keep_the_permit():
+    line, waiter = Line(1), ThreadWaiter()
+    permit = line.take()
+    assert line.join(waiter, 1)
+    line.give(permit)
+    del permit
+    waiter.accepted()  # a signal handler raises right after this step of accept()
+    for now in (100, 105, 109):
+        line.reclaim(now, 5)
+        assert len(line.free) == 0, "it may be about to take it"
+    line.reclaim(110, 5)
+    assert len(line.free) == 1
+    assert waiter.accept() is None
 
 
 # -- T53, T58: one limit, whoever calls -------------------------------------------------------

@@ -60,8 +60,8 @@ class BulkheadGuard(Guard):
             raise self._refusal("event_loop")
         while True:
             waiter: blocking.ThreadWaiter[Permit] = blocking.ThreadWaiter()
-            self._join(line, waiter)
             try:
+                self._join(line, waiter)
                 permit = waiter.wait(self.env.clock, end - now)
             except BaseException:
                 self._give_up(line, waiter)
@@ -84,8 +84,8 @@ class BulkheadGuard(Guard):
 
         while True:
             waiter: TaskWaiter[Permit] = TaskWaiter()
-            self._join(line, waiter)
             try:
+                self._join(line, waiter)
                 await waiter.wait(self.env.clock, end - now)
             except BaseException:
                 self._give_up(line, waiter)
@@ -141,8 +141,7 @@ class BulkheadGuard(Guard):
             permit = place.accept()
             if permit is not None:
                 line.give(permit)
-        else:
-            line.quit(place)
+        line.quit(place)
 
     def _refusal(self, reason: str) -> BulkheadFull:
         if events.wanted():

@@ -171,7 +171,12 @@ class Line:
                 continue
             if waiter.seen is None:
                 waiter.seen = now
-            if now - waiter.seen < patience or waiter.accepted():
+            if now - waiter.seen < patience:
+                self.handed.append(waiter)
+                continue
+            if waiter.accepted() == 1:
+                # It came, but has not got it: it is at it just now, or a signal handler stopped it there.
+                waiter.seen = now
                 self.handed.append(waiter)
                 continue
             permit, waiter.value = waiter.value, None
