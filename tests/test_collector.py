@@ -7,8 +7,11 @@ any two steps: no lock may stay closed, no permit may get lost.
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from resilient import CircuitBreaker, Fallback, Pipeline, RateLimit, Retry
 from tests import _scripts
 
 EAGER = """
@@ -421,3 +424,37 @@ print(hits[0])
         seconds=30,
     )
     assert int(out) > 100
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [CircuitBreaker(), Retry(2), RateLimit(100, on_failure=True), Fallback(1)],
+    ids=lambda policy: policy.kind,
+)
+def test_a_coroutine_that_raises_while_it_is_closed_takes_no_lock(policy):
+    """The collector may close it while this very thread holds the lock; what it raises is its own affair."""
+
+    class Turn:
+        def __await__(self):
+            yield
+
+    async def stubborn():
+        try:
+            await Turn()
+        finally:
+            raise OSError("the clean-up failed")
+
+    pipeline = Pipeline(f"closed-{policy.kind}", policy)
+    coroutine = pipeline.acall(stubborn)
+    coroutine.send(None)
+    guard = pipeline[0]
+    locks = [
+        part._lock
+        for part in (getattr(guard, "machine", None), getattr(guard, "budget", None))
+        if hasattr(part, "_lock")
+    ]
+    with contextlib.ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        with pytest.raises(OSError, match="clean-up"):
+            coroutine.close()

@@ -76,6 +76,10 @@ RULES = {
         [(Bulkhead(5, queue=1),), (Bulkhead(5, queue=1), Timeout(3))],
         [(Timeout(3), Bulkhead(5, queue=1)), (Bulkhead(5, queue=1, max_wait=1),), (Bulkhead(5),)],
     ),
+    "cooperative-in-part": (
+        [(Timeout(3, cooperative=True), Timeout(1)), (Timeout(3), Timeout(1, cooperative=True))],
+        [(Timeout(3), Timeout(1)), (Timeout(3, cooperative=True), Timeout(1, cooperative=True)), (Timeout(3),)],
+    ),
 }
 
 

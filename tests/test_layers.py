@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "timeout retry breaker bulkhead rate_limit fallback",
         "_weave",
         "explain permit registry pipeline keyed standard guarded",
-        "testing testing_plugin",
+        "testing",
         "__init__",
     )
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -16,13 +18,14 @@ from resilient import (
     CallTimeout,
     Certainty,
     Classifier,
+    ConfigError,
     Outcome,
     Unguardable,
     Verdict,
     faults,
     from_status,
 )
-from resilient.outcome import usable_hint
+from resilient.outcome import thrown_away, usable_hint
 
 
 class HintedError(Exception):
@@ -139,3 +142,27 @@ def test_http_statuses(status: int, hint: float | None, outcome: Outcome) -> Non
 def test_a_classifier_refuses_what_cannot_be_called(value: object) -> None:
     with pytest.raises(TypeError, match="result"):
         Classifier(result=value)  # type: ignore[arg-type]
+
+
+def test_a_cancelled_future_of_a_pool_is_inconclusive() -> None:
+    assert PLAIN.of_error(concurrent.futures.CancelledError()).outcome is Outcome.INCONCLUSIVE
+
+
+def test_our_own_configuration_errors_blame_nobody() -> None:
+    assert PLAIN.of_error(ConfigError("max_wait must be ...")).outcome is Outcome.INCONCLUSIVE
+
+
+def test_what_a_closed_coroutine_leaves_behind_is_seen_through_its_context() -> None:
+    def closing() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise OSError
+
+    generator = closing()
+    next(generator)
+    with pytest.raises(OSError) as caught:
+        generator.close()
+    assert thrown_away(caught.value)
+    assert thrown_away(GeneratorExit())
+    assert not thrown_away(OSError())

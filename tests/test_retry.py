@@ -724,7 +724,9 @@ def test_it_says_what_it_does():
         "retries up to 10 % of calls, bursts of 10"
     )
     assert eager(2).describe().endswith("no budget")
-    assert "attempts by <tenacity.stop.stop_after_attempt" in Retry(tenacity.stop_after_attempt(2)).describe()
+    assert Retry(tenacity.stop_after_attempt(2)).describe().startswith("tenacity's stop_after_attempt, full jitter")
+    assert "tenacity's wait_fixed" in Retry(backoff=tenacity.wait_fixed(1)).describe()
+    assert Retry(1).describe().startswith("1 attempt, ")
 
 
 def test_policies_with_equal_settings_are_equal():

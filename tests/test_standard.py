@@ -31,10 +31,10 @@ def test_the_defaults_are_those_of_the_documentation():
 
 
 REPLACED = {
-    "timeout": ({"timeout": 5}, (Timeout(5), Retry(), CircuitBreaker(), Bulkhead(100), Timeout(3))),
+    "timeout": ({"timeout": 5}, (Timeout(5), Retry(), CircuitBreaker(), Bulkhead(100), Timeout(1.5))),
     "timeout as a span": (
         {"timeout": dt.timedelta(seconds=5)},
-        (Timeout(5), Retry(), CircuitBreaker(), Bulkhead(100), Timeout(3)),
+        (Timeout(5), Retry(), CircuitBreaker(), Bulkhead(100), Timeout(1.5)),
     ),
     "attempts": ({"retry": 2}, (Timeout(10), Retry(2), CircuitBreaker(), Bulkhead(100), Timeout(3))),
     "limit": ({"bulkhead": 5}, (Timeout(10), Retry(), CircuitBreaker(), Bulkhead(5), Timeout(3))),
@@ -82,7 +82,7 @@ def test_every_part_can_be_replaced(overrides, policies):
         ({"rate_limit": 5}, TypeError, "rate_limit must be None or RateLimit, got 5"),
         ({"bulkhead": 0}, ConfigError, "limit must be a whole number of 1 or more, got 0"),
         ({"fallback": "instead"}, TypeError, "fallback must be None or Fallback, got 'instead'"),
-        ({"timeout": 2}, ConfigError, "must be shorter than it, got 3 s inside 2 s"),
+        ({"timeout": 2, "attempt_timeout": 3}, ConfigError, "must be shorter than it, got 3 s inside 2 s"),
         ({"classifier": 3}, TypeError, "classifier must be a Classifier or None, got 3"),
     ],
 )

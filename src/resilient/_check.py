@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -93,8 +94,16 @@ def kinds(name: str, value: object) -> None:
     elif isinstance(value, type):
         if not issubclass(value, Exception):
             refuse_type(name, value, "a subclass of Exception")
-    elif value is not None and not callable(value):
-        refuse_type(name, value, "exception types or a predicate")
+    elif value is not None:
+        plain(name, value, "exception types or a predicate")
+
+
+def plain(name: str, value: object, allowed: str) -> None:
+    """Refuse what cannot be called, and async functions, whose answer nobody would await."""
+    if not callable(value):
+        refuse_type(name, value, allowed)
+    if inspect.iscoroutinefunction(value):
+        refuse_type(name, value, f"{allowed}; not an async function, which nobody would await")
 
 
 def matches(on: object, error: Exception) -> bool:

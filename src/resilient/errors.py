@@ -134,22 +134,25 @@ class CallTimeout(ResilienceError, TimeoutError):
     Args:
         downstream: Name of the dependency that was called.
         policy: Label of the timeout that ran out.
-        seconds: The configured limit of that timeout.
+        seconds: The limit that ran out.
         ran: Seconds that the attempt had run when it was cut.
+        whole: Seconds that an attempt may run in full; more than `seconds` where a deadline of
+            the caller's left less than that. None means `seconds`.
 
     """
 
     retry_after: float | None = None
     reason = "timeout"
 
-    def __init__(self, downstream: str, policy: str, seconds: float, ran: float) -> None:
+    def __init__(self, downstream: str, policy: str, seconds: float, ran: float, whole: float | None = None) -> None:
         """Keep the arguments for pickling; `OSError` would take them for an errno."""
         super().__init__()
-        self.args = (downstream, policy, seconds, ran)
+        self.args = (downstream, policy, seconds, ran, whole)
         self.downstream = downstream
         self.policy = policy
         self.seconds = seconds
         self.ran = ran
+        self.whole = seconds if whole is None else whole
 
     def __str__(self) -> str:
         """Say which limit ran out."""

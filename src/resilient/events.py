@@ -6,7 +6,6 @@ published after every lock is gone, on the thread that caused them, in order per
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -67,10 +66,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
         TypeError: If the listener is no plain function.
 
     """
-    if not callable(listener):
-        _check.refuse_type("listener", listener, "a plain function")
-    if inspect.iscoroutinefunction(listener):
-        _check.refuse_type("listener", listener, "a plain function, because nobody awaits it")
+    _check.plain("listener", listener, "a plain function")
     subscription = object()  # not the listener itself: it may be there twice
     _listeners[subscription] = listener
 
@@ -90,7 +86,7 @@ def publish(name: str, downstream: str, fields: Mapping[str, object]) -> None:
     listeners = tuple(_listeners.values())
     if not listeners:
         return
-    event = Event(name, downstream, fields)
+    event = Event(name, downstream, MappingProxyType(dict(fields)))
     for listener in listeners:
         try:
             listener(event)

@@ -196,6 +196,15 @@ def _queue_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
             )
 
 
+def _cooperative_in_part(policies: Sequence[Policy]) -> Iterator[Finding]:
+    if len({timeout.cooperative for _, timeout in _of(policies, Timeout)}) > 1:
+        yield Finding(
+            "cooperative-in-part",
+            "one timeout is not cooperative, so a plain function hops to a thread and all of them are enforced; "
+            "make all of them cooperative, or none",
+        )
+
+
 _RULES: tuple[Callable[[Sequence[Policy]], Iterator[Finding]], ...] = (
     _breaker_outside_retry,
     _missing_budget,
@@ -207,4 +216,5 @@ _RULES: tuple[Callable[[Sequence[Policy]], Iterator[Finding]], ...] = (
     _limit_outside_retry,
     _fallback_inside,
     _queue_without_end,
+    _cooperative_in_part,
 )

@@ -72,6 +72,8 @@ class Keyed:
         self.name = _check.identifier("name", name)
         self.policies = tuple(policies)
         explain.refuse(self.name, self.policies)
+        if classifier is not None and not isinstance(classifier, Classifier):
+            _check.refuse_type("classifier", classifier, "a Classifier or None")
         self.classifier = Classifier() if classifier is None else classifier
         if not isinstance(self.classifier, Classifier):
             _check.refuse_type("classifier", classifier, "a Classifier or None")

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from resilient import faults
-from resilient.errors import CallTimeout, Rejected, Unguardable
+from resilient import _check, faults
+from resilient.errors import CallTimeout, ConfigError, Rejected, Unguardable
 
 __all__ = ["Certainty", "Classifier", "Outcome", "Verdict", "from_status", "usable_hint"]
 
@@ -56,6 +56,31 @@ SUCCESS = Verdict(Outcome.SUCCESS, Certainty.APPLIED)
 FAILURE = Verdict(Outcome.FAILURE)
 INCONCLUSIVE = Verdict(Outcome.INCONCLUSIVE)
 NOT_SENT = Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT)
+
+
+def thrown_away(error: BaseException) -> bool:
+    """Tell whether an error comes from a coroutine or generator that was closed unfinished.
+
+    That is a `GeneratorExit`, or whatever the user's clean-up raised on its way. The collector
+    may be the caller, even inside our own locks, so nothing may be done that takes one.
+    """
+    link: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if link is None or isinstance(link, GeneratorExit):
+            break
+        link = link.__context__
+    return isinstance(link, GeneratorExit)
+
+
+_LONGEST_CHAIN = 50
+
+
+def refused_by_a_hold(error: Exception) -> bool:
+    """Tell whether an operator's hold refused, here or in a part of what the function did."""
+    if isinstance(error, ExceptionGroup):
+        return any(map(refused_by_a_hold, error.exceptions))
+    return isinstance(error, Rejected) and error.reason == "forced_open"
+
 
 Judged = Verdict | Outcome | None
 """What a user's classifying function may return; None means: decide by the default rule."""
@@ -125,9 +150,8 @@ class Classifier:
         """Refuse what cannot be called."""
         for name in ("error", "result"):
             function = getattr(self, name)
-            if function is not None and not callable(function):
-                message = f"{name} must be a function or None, got {function!r}"
-                raise TypeError(message)
+            if function is not None:
+                _check.plain(name, function, "a function or None")
 
     def of_error(self, error: BaseException) -> Verdict:
         """Return the verdict on an attempt that raised.
@@ -146,14 +170,16 @@ class Classifier:
             return max(map(self.of_error, error.exceptions), key=_gravity)
         if isinstance(error, Rejected):
             return Verdict(Outcome.INCONCLUSIVE, Certainty.NOT_SENT, error.retry_after)
-        if isinstance(error, Unguardable):
+        if isinstance(error, (ConfigError, Unguardable)):
             return NOT_SENT
-        if isinstance(error, CallTimeout) and error.ran >= error.seconds / 2:
+        if isinstance(error, CallTimeout) and error.ran >= error.whole / 2:
             return self._of_plain(error)
         # Cut by a deadline that was mostly spent before this attempt: says nothing.
         return INCONCLUSIVE
 
     def _of_plain(self, error: Exception) -> Verdict:
+        if type(error).__name__ == "CancelledError":  # that of concurrent.futures is an Exception
+            return INCONCLUSIVE
         given = _attribute(error, "retry_after")
         hint = None if given is None else usable_hint(given)
         if self.error is not None:
@@ -172,7 +198,7 @@ class Classifier:
         return _with_hint(judged, None)
 
 
-_SPECIAL = (ExceptionGroup, Rejected, Unguardable, CallTimeout)
+_SPECIAL = (ExceptionGroup, Rejected, ConfigError, Unguardable, CallTimeout)
 
 _ORDER = (Outcome.SUCCESS, Outcome.INCONCLUSIVE, Outcome.THROTTLED, Outcome.FAILURE)
 

@@ -231,7 +231,7 @@ class Pipeline:
 
     def lint(self) -> list[Finding]:
         """Return what would surprise you, as data."""
-        return explain.lint(self.policies)
+        return explain.lint([guard.policy for guard in self._assembly.guards])
 
     def source(self, colour: Colour = "sync") -> str:
         """Return the source that functions are woven into, "sync" or "async"."""

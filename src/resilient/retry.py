@@ -106,8 +106,8 @@ class Retry:
         """Check the settings."""
         stopping(attempts)
         _check.kinds("on", on)
-        if on_result is not None and not callable(on_result):
-            _check.refuse_type("on_result", on_result, "a predicate or None")
+        if on_result is not None:
+            _check.plain("on_result", on_result, "a predicate or None")
         pacing(cast("Backoff", backoff))
         if budget is not None and not isinstance(budget, RetryBudget):
             _check.refuse_type("budget", budget, "a RetryBudget or None")
@@ -131,11 +131,8 @@ class Retry:
 
     def describe(self) -> str:
         """Say in one line what is configured."""
-        attempts = (
-            f"{self.attempts} attempt{'s' * (self.attempts > 1)}"
-            if isinstance(self.attempts, int)
-            else f"attempts by {self.attempts!r}"
-        )
-        waits = self.backoff.describe() if isinstance(self.backoff, Backoff) else repr(self.backoff)
+        stop = stopping(self.attempts)
+        attempts = f"{self.attempts} attempt{'s' * (self.attempts != 1)}" if stop is None else stop.describe()
+        waits = pacing(cast("Backoff", self.backoff)).describe()
         budget = "no budget" if self.budget is None else self.budget.describe()
         return f"{attempts}, {waits}, {budget}"

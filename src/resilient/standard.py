@@ -38,7 +38,7 @@ def standard(name: str, *, classifier: Classifier | None = None, replace: bool =
         overrides: `fallback`, `timeout`, `retry`, `breaker`, `rate_limit`, `bulkhead` or
             `attempt_timeout`: a policy in place of the default (for timeouts also seconds, for
             retry its attempts, for the bulkhead its limit), or None to leave it out. Fallback and rate limit are
-            left out by default.
+            left out by default. A `timeout` below 10 s shortens the attempt timeout to 30 % of it.
 
     Raises:
         TypeError: If an override has another name or is no such policy.
@@ -63,6 +63,9 @@ def standard(name: str, *, classifier: Classifier | None = None, replace: bool =
         if key not in chosen:
             _check.refuse_type("override", key, f"one of {', '.join(chosen)}")
         chosen[key] = _policy(key, value)
+    if "attempt_timeout" not in overrides and chosen["timeout"] is not None:
+        # In the proportion of the defaults, so that a shorter whole leaves room for three attempts.
+        chosen["attempt_timeout"] = Timeout(min(3.0, 0.3 * chosen["timeout"].seconds))
     policies = [policy for policy in chosen.values() if policy is not None]
     return Pipeline(name, *policies, classifier=classifier, replace=replace)
 

@@ -45,8 +45,6 @@ finally:
     leave_(token)
 """
 
-# On GeneratorExit the context variable is left alone: the collector may have thrown the
-# coroutine away in somebody else's context.
 CANCELLING = """
 loop = running_loop_()
 task = None if loop is None else current_task_(loop)
@@ -68,17 +66,15 @@ else:
         else:
             timer.alone(key, END, task)
         result = await CALL
-    except GeneratorExit:
-        timer.pending.pop(key, None)
-        raise
     except BaseException as error:
-        leave_(token)
-        if timer.interrupted(key, task, cancelling, error):
+        if timeout_.interrupted(timer, key, task, cancelling, token, error):
             raise timeout_.expired(CUT, began) from error
         raise
     leave_(token)
     if timer.pending.pop(key, None) is None:
         task.uncancel()
+    elif timer.handles:
+        timer.forget(key)
 """
 
 

@@ -71,7 +71,6 @@ class Orders:
         return number
 
 
-
 @payments.methods("find")
 class Found:
     """Guarded by one declaration."""

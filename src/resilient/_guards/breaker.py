@@ -17,7 +17,7 @@ from resilient._policy import Colour, Env, Guard, Policy
 from resilient.errors import BreakerOpen
 from resilient.events import wanted
 from resilient.holds import Hold, new_entry
-from resilient.outcome import Outcome, Verdict
+from resilient.outcome import Outcome, Verdict, thrown_away
 
 
 class BreakerPolicy(Policy, Protocol):
@@ -71,8 +71,9 @@ class BreakerGuard(Guard):
 
     def placed(self, outside: Sequence[Guard], inside: Sequence[Guard]) -> None:
         """Lease probes for as long as an attempt may take."""
+        # A timeout outside a retry bounds all attempts together, not each.
         retries = [place for place, guard in enumerate(outside) if guard.policy.kind == "retry"]
-        attempt = [*inside, *(outside[retries[-1] :] if retries else ())]
+        attempt = [*inside, *outside[retries[-1] if retries else 0 :]]
         limits = [getattr(guard.policy, "seconds", math.inf) for guard in attempt if guard.policy.kind == "timeout"]
         self.lease = min(limits, default=self.lease)
 
@@ -106,7 +107,7 @@ class BreakerGuard(Guard):
 
     def failed(self, permit: Window | Permit, error: BaseException) -> None:
         """Settle a call that raised, as the classifier judges it."""
-        if type(error) is GeneratorExit:
+        if thrown_away(error):
             self.drop(permit)
         else:
             self.leave(permit, self.env.classifier.of_error(error))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from resilient import _check, events, faults
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import threads
-from resilient.errors import Rejected, ThreadsExhausted, Unguardable
-from resilient.outcome import Outcome
+from resilient.errors import ConfigError, Rejected, ThreadsExhausted, Unguardable
+from resilient.outcome import Outcome, thrown_away
 
 if TYPE_CHECKING:
     from resilient.fallback import Fallback
@@ -51,7 +51,7 @@ class FallbackGuard(Guard):
 
     def handles(self, error: Exception) -> bool:
         """Tell whether this error is answered for."""
-        if isinstance(error, Unguardable):
+        if isinstance(error, (ConfigError, Unguardable)) or thrown_away(error):
             return False
         on = self._policy.on
         if on is None:

@@ -11,7 +11,7 @@ from resilient._machines.limiter import Limiter
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient.errors import DeadlineExceeded, RateLimited
-from resilient.outcome import Outcome, Verdict
+from resilient.outcome import Outcome, Verdict, thrown_away
 
 if TYPE_CHECKING:
     from resilient.rate_limit import RateLimit
@@ -165,6 +165,8 @@ class RateLimitGuard(Guard):
 
     def failed(self, error: Exception) -> None:
         """Note an attempt that raised."""
+        if thrown_away(error):
+            return
         self.settle(self.env.classifier.of_error(error))
 
     def succeeded(self) -> None:

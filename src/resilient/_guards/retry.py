@@ -14,8 +14,8 @@ from resilient._policy import Colour, Env, Guard
 from resilient._runtime import blocking
 from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
 from resilient.backoff import Backoff, pacing, stopping
-from resilient.errors import CallTimeout, Rejected, Unguardable
-from resilient.outcome import Outcome, Verdict
+from resilient.errors import CallTimeout, ConfigError, Rejected, Unguardable
+from resilient.outcome import Outcome, Verdict, refused_by_a_hold, thrown_away
 
 if TYPE_CHECKING:
     from resilient.retry import Retry
@@ -67,7 +67,7 @@ class RetryGuard(Guard):
         self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
     ) -> Attempts | None:
         """Decide after an attempt that raised: return the state to try again, None to raise."""
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or thrown_away(error):
             if state is not None:
                 self._close(state, error)
             return None
@@ -75,10 +75,11 @@ class RetryGuard(Guard):
             self._refused(state, error)
             return None
         verdict = self.env.classifier.of_error(error)
-        if self.budget is not None:
-            self.budget.failed()
         decided = None
-        if self._wanted(error, verdict) and (self._policy.retry_given_up or not given_up_since(error, mark)):
+        wanted = self._wanted(error, verdict)
+        if wanted and self.budget is not None:
+            self.budget.failed()
+        if wanted and (self._policy.retry_given_up or not given_up_since(error, mark)):
             decided = self._decide(state, Ending(error, None, verdict), end, start)
             # Not where an outer retry left us one attempt only: the outer one is not done yet.
             stood_down = state is None and repeating()
@@ -137,7 +138,7 @@ class RetryGuard(Guard):
             self.budget.returned(state.paid)
 
     def _wanted(self, error: Exception, verdict: Verdict) -> bool:
-        if isinstance(error, Unguardable) or (isinstance(error, Rejected) and error.reason == "forced_open"):
+        if isinstance(error, (ConfigError, Unguardable)) or refused_by_a_hold(error):
             return False
         on = self._policy.on
         if on is None:

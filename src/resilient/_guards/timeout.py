@@ -11,9 +11,11 @@ from resilient._policy import Colour, Env, Guard
 from resilient._runtime import threads
 from resilient.deadline import ambient, enter, leave
 from resilient.errors import CallTimeout, DeadlineExceeded, ThreadsExhausted
+from resilient.outcome import thrown_away
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Token
 
     from resilient._runtime.timers import LoopTimer
     from resilient.timeout import Timeout
@@ -28,7 +30,11 @@ class Cut(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Its whole length."""
+        """How long it gave the call."""
+
+    @property
+    def whole(self) -> float:
+        """How long a call may run in full: half of that must have run for a cut to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class AmbientCut:
     """A deadline from outside the pipeline was the nearest end."""
 
     seconds: float
+    whole: float
     label: str = "deadline"
 
 
@@ -49,6 +56,11 @@ class TimeoutGuard(Guard):
         self._policy = policy
         self.seconds = policy.seconds
         self.timers: dict[asyncio.AbstractEventLoop, LoopTimer] = {}
+
+    @property
+    def whole(self) -> float:
+        """How long a call may run in full."""
+        return self.seconds
 
     @property
     def policy(self) -> Timeout:
@@ -85,12 +97,12 @@ class TimeoutGuard(Guard):
                 "resilient.call.rejected", policy=label, reason=DeadlineExceeded.default_reason, retry_after=None
             )
             raise DeadlineExceeded(self.env.downstream, label, None)
-        return AmbientCut(end - began) if cut is None else cut
+        return AmbientCut(end - began, self.seconds) if cut is None else cut
 
     def expired(self, cut: Cut, began: float) -> CallTimeout:
         """Return the error for a call that was cut."""
         ran = max(0.0, self.env.now() - began)
-        return CallTimeout(self.env.downstream, cut.label, cut.seconds, ran)
+        return CallTimeout(self.env.downstream, cut.label, cut.seconds, ran, cut.whole)
 
     def hop(
         self,
@@ -114,7 +126,10 @@ class TimeoutGuard(Guard):
             raise ThreadsExhausted(self.env.downstream, self.label, None)
         context = threads.context()
         context.run(enter, end)
-        job = threads.start(context, function, args, kwargs)
+        try:
+            job = threads.start(context, function, args, kwargs)
+        except RuntimeError as error:
+            raise ThreadsExhausted(self.env.downstream, self.label, None) from error
         try:
             left.append(job)
             if not threads.finish(job, self.env.clock, end - self.env.now()):
@@ -134,6 +149,23 @@ class TimeoutGuard(Guard):
             self.timers.pop(known, None)
         return self.timers.setdefault(loop, LoopTimer(loop, self.env.clock))
 
+    @staticmethod
+    def interrupted(  # noqa: PLR0913, PLR0917 -- the woven call hands over what it knows
+        timer: LoopTimer,
+        key: int,
+        task: asyncio.Task[object],
+        cancelling: int,
+        token: Token[float],
+        error: BaseException,
+    ) -> bool:
+        """Clean up after a call that raised; tell whether it was us who cut it."""
+        if thrown_away(error):
+            # Perhaps by the collector, in somebody else's context: leave the variable alone.
+            timer.pending.pop(key, None)
+            return False
+        leave(token)
+        return timer.interrupted(key, task, cancelling, error)
+
     async def scoped(
         self,
         end: float,
@@ -151,10 +183,9 @@ class TimeoutGuard(Guard):
                 result = await _check.awaited(function(*args, **kwargs))
                 leave(token)
                 return result
-        except GeneratorExit:  # thrown away: this is not our context any more
-            raise
-        except BaseException:
-            leave(token)
+        except BaseException as error:
+            if not thrown_away(error):  # else this is not our context any more
+                leave(token)
             raise
         leave(token)
         raise self.expired(cut, began)

@@ -34,7 +34,7 @@ class Delays(Protocol):
 class Turn:
     """The later attempts of one call, as everything that runs inside them sees it."""
 
-    __slots__ = ("over",)
+    __slots__ = ("__weakref__", "over")
 
     def __init__(self) -> None:
         self.over = False
@@ -86,5 +86,5 @@ def next_pause(state: Attempts, verdict: Verdict, tried: Tried, jitter: float, s
         if hint > own + _HINT_SLACK or hint > _LONGEST_PAUSE:
             return None
         state.delays.restart()
-        return hint + spread * hint * _HINT_SPREAD
+        return max(hint, min(hint + spread * hint * _HINT_SPREAD, _LONGEST_PAUSE))
     return min(own, _LONGEST_PAUSE)

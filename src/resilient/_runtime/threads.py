@@ -129,7 +129,7 @@ def start(context: Context, function: Callable[..., Any], args: Any, kwargs: Any
     except IndexError:
         worker = _Worker()
         worker.job = job
-        worker.start()
+        worker.start()  # a RuntimeError where the system has no more threads
     else:
         worker.job = job
     worker.wake.release()

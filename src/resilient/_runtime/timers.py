@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from math import inf
 
-from resilient.clock import Clock
+from resilient.clock import Clock, HandleLike
 
 
 class _Callback:
@@ -50,12 +50,13 @@ class LoopTimer:
     cancelled; that is how the call tells our cancellation from anybody else's.
     """
 
-    __slots__ = ("_clock", "_loop", "armed", "key", "last", "pending")
+    __slots__ = ("_clock", "_loop", "armed", "handles", "key", "last", "pending")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
         self.pending: dict[int, tuple[float, asyncio.Task[object]]] = {}
+        self.handles: dict[int, HandleLike] = {}
         self.key = count().__next__
         self.last = -inf
         self.armed = False
@@ -72,8 +73,8 @@ class LoopTimer:
             self._later(end - self._clock.now(), self._fire)
             return
 
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
-        self._clock.call_later(self._loop, max(0.0, seconds), _Callback(self, call))
+    def _later(self, seconds: float, call: Callable[[], None]) -> HandleLike:
+        return self._clock.call_later(self._loop, max(0.0, seconds), _Callback(self, call))
 
     def _fire(self) -> None:
         self.armed = False
@@ -91,14 +92,21 @@ class LoopTimer:
     def alone(self, key: int, end: float, task: asyncio.Task[object]) -> None:
         """Give a call that ends before its predecessors a timer of its own."""
         self.pending[key] = (end, task)
-        self._later(end - self._clock.now(), partial(self._expire_alone, key, end))
+        self.handles[key] = self._later(end - self._clock.now(), partial(self._expire_alone, key, end))
+
+    def forget(self, key: int) -> None:
+        """Cancel the timer of a call that had one of its own."""
+        handle = self.handles.pop(key, None)
+        if handle is not None:
+            handle.cancel()
 
     def _expire_alone(self, key: int, end: float) -> None:
         # A loop with a coarse clock may call back a little early.
         early = end - self._clock.now()
         if early > 0 and key in self.pending:
-            self._later(early, partial(self._expire_alone, key, end))
+            self.handles[key] = self._later(early, partial(self._expire_alone, key, end))
         else:
+            self.handles.pop(key, None)
             self._expire(key)
 
     def _expire(self, key: int) -> None:
@@ -113,6 +121,7 @@ class LoopTimer:
         cancellation since the call began and what arrives is the cancellation itself.
         """
         if self.pending.pop(key, None) is not None:
+            self.forget(key)
             return False
         left = task.uncancel()
         return left <= cancelling and isinstance(error, asyncio.CancelledError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import CoroutineType, FunctionType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, NoReturn
 
 from resilient import _check
@@ -28,9 +28,11 @@ result = AWAIT CALL
 CHECKED = """
 if type(result) is coroutine:
     refuse(result)
-if type(result) is generator:              #: through
+if type(result) in generators:             #: through
     checked(result, call)                  #: through
 """
+
+_GENERATORS = frozenset({GeneratorType, AsyncGeneratorType})
 
 _enabled = True
 
@@ -138,7 +140,7 @@ class Assembly:
             "NEVER": NEVER,
             "ledger": ledger,
             "coroutine": CoroutineType,
-            "generator": GeneratorType,
+            "generators": _GENERATORS,
             "refuse": _refuse,
             "checked": _checked,
             "awaited": _check.awaited,
@@ -176,12 +178,13 @@ def _refuse(coroutine: CoroutineType[Any, Any, Any]) -> NoReturn:
     raise Unguardable(message)
 
 
-def _checked(result: GeneratorType[Any, Any, Any], function: Callable[..., Any]) -> None:
+def _checked(result: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any], function: Callable[..., Any]) -> None:
     """Refuse a generator made by a generator function; one that a plain function hands on is its answer."""
     try:
         colour_of(function)
     except Unguardable:
-        result.close()
+        if isinstance(result, GeneratorType):
+            result.close()
         raise
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 HOLE = "<inner>"
 _OWN = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])")
@@ -110,9 +109,3 @@ def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:
         else:
             filled.append(line)
     return filled
-
-
-@lru_cache(maxsize=256)
-def own_names(template: str) -> frozenset[str]:
-    """Return the names that belong to the policy of a template, without their underscore."""
-    return frozenset(_OWN.findall(template))
