@@ -155,6 +155,48 @@ print("done")
     )
 
 
+def test_a_child_needs_no_lock_that_another_thread_held():
+    out = _scripts.run(
+        QUIET
+        + BUSY
+        + """
+import gc, _thread
+while len(family) < 20:
+    time.sleep(0.001)
+stop.set()
+for each in crowd:
+    each.join(10)
+
+class Lock:  # what makes a lock one of ours: it is kept as `_lock`
+    kind = type(_thread.allocate_lock())
+
+owners = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "resilient"]
+owners += [each for each in gc.get_objects() if type(each).__module__.split(".")[0] == "resilient"]
+locks = [lock for lock in (getattr(each, "_lock", None) for each in owners) if isinstance(lock, Lock.kind)]
+locks = list({id(lock): lock for lock in locks}.values())
+held, go = threading.Event(), threading.Event()
+
+def hold_all():
+    for lock in locks:
+        lock.acquire()
+    held.set()
+    go.wait(60)
+    for lock in locks:
+        lock.release()
+
+holder = threading.Thread(target=hold_all)
+holder.start()
+held.wait(10)
+in_child(look)
+go.set()
+holder.join(10)
+print(len(locks))
+""",
+        seconds=40,
+    )
+    assert int(out) > 40, "machines of a family, a registry, a weaver, a ledger: all of them have one"
+
+
 def test_children_draw_numbers_of_their_own():
     _scripts.run(
         QUIET

@@ -26,6 +26,7 @@ from resilient import (
 )
 from resilient._machines.permits import Line
 from resilient._runtime import threads
+from resilient._runtime.awaiting import TaskWaiter
 from resilient._runtime.blocking import ThreadWaiter
 from tests._stage import (
     ASYNCIO,
@@ -197,6 +198,17 @@ def test_t52_a_waiter_that_was_stopped_while_accepting_does_not_keep_the_permit(
     line.reclaim(110, 5)
     assert len(line.free) == 1
     assert waiter.accept() is None
+
+
+@every_colour
+def test_t52_who_has_left_is_handed_nothing(colour):
+    async def scenario(stage):
+        waiter = ThreadWaiter() if colour is THREADS else TaskWaiter()
+        assert waiter.claim() == 0, "it leaves"
+        assert not waiter.offer("permit"), "the giver has just picked it"
+        assert waiter.value is None
+
+    colour.play(scenario)
 
 
 # -- T53, T58: one limit, whoever calls -------------------------------------------------------
