@@ -88,7 +88,7 @@ def pipeline_of(name, **breaker):
         name,
         Retry(3, backoff=Backoff(base=10)),
         CircuitBreaker(**breaker),
-        RateLimit(1e5, burst=3, max_wait=20, cost=lambda cost, *rest: cost),
+        RateLimit(10, burst=3, max_wait=20, cost=lambda cost, *rest: cost),
         Bulkhead(200),
         classifier=Classifier(result=lambda result: None),
     )

@@ -25,7 +25,7 @@ from resilient import (
     faults,
     subscribe,
 )
-from tests._stage import VirtualClock, every_colour, every_loop, installed, name
+from tests._stage import CANCELLED, VirtualClock, every_colour, every_loop, installed, name
 
 
 class Down(Exception):
@@ -132,6 +132,23 @@ def test_t61_small_calls_do_not_starve_a_big_one(colour):
     assert [who for who, _ in served] == ["first", "small 1", "big", *(f"small {number}" for number in range(2, 20))]
     assert dict(served)["big"] == pytest.approx(11)
     assert dict(served)["small 2"] == pytest.approx(12)
+
+
+@every_loop
+def test_t61_a_turn_that_was_cancelled_goes_to_the_next(colour):
+    pipeline = Pipeline(name(), RateLimit(1, per=10, max_wait=100))
+
+    async def scenario(stage):
+        await stage.call(pipeline, answer)
+        for _ in range(3):
+            waiting = stage.start(lambda: stage.call(pipeline, answer))
+            await stage.sleep(1)
+            waiting.cancel()
+            assert await waiting.join() == CANCELLED
+        await stage.call(pipeline, answer)
+        return stage.clock.now()
+
+    assert colour.play(scenario) == pytest.approx(1010)
 
 
 # -- T62, T63: one lock, no thread, nobody forgotten -------------------------------------------
