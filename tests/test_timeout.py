@@ -282,7 +282,7 @@ def _raise(error):
 
 
 def test_cooperative_only_if_all_of_a_pipelines_timeouts_are(hops):
-    pipeline = Pipeline(name(), Timeout(0.03, cooperative=True), Retry(1), Timeout(0.02))
+    pipeline = Pipeline(name(), Timeout(0.03, cooperative=True), Retry(1), Timeout(0.1))
     with gate() as hang, pytest.raises(CallTimeout):
         pipeline.call(hang.wait, 20)
     assert len(hops) == 1
@@ -418,7 +418,7 @@ def hangs_once(hang):
 
 
 def test_the_permit_of_a_call_comes_back_when_its_last_function_has_really_ended():
-    pipeline = Pipeline(name(), Bulkhead(2), Retry(backoff=QUICK), Timeout(0.02))
+    pipeline = Pipeline(name(), Bulkhead(2), Retry(backoff=QUICK), Timeout(0.1))
     with gate() as hang:
         assert pipeline.call(hangs_once(hang)) == "answer"
         assert in_flight(pipeline) == 1, "the first attempt still runs"
@@ -428,19 +428,19 @@ def test_the_permit_of_a_call_comes_back_when_its_last_function_has_really_ended
 
 
 def test_the_permit_of_an_attempt_waits_for_that_attempt_only():
-    pipeline = Pipeline(name(), Retry(backoff=QUICK), Bulkhead(3), Timeout(0.02))
+    pipeline = Pipeline(name(), Retry(backoff=QUICK), Bulkhead(3), Timeout(0.1))
     with gate() as hang:
         assert pipeline.call(hangs_once(hang)) == "answer"
         assert in_flight(pipeline) == 1, "the second attempt has ended"
         with pytest.raises(CallTimeout):
-            Pipeline(name(), Timeout(0.02)).call(hang.wait, 20)  # somebody else's
+            Pipeline(name(), Timeout(0.1)).call(hang.wait, 20)  # somebody else's
         assert pipeline.call(int) == 0
         assert in_flight(pipeline) == 1
     until(lambda: in_flight(pipeline) == 0)
 
 
 def test_of_two_bulkheads_each_waits_for_what_ran_inside_it():
-    pipeline = Pipeline(name(), Bulkhead(2), Retry(backoff=QUICK), Bulkhead(3), Timeout(0.02))
+    pipeline = Pipeline(name(), Bulkhead(2), Retry(backoff=QUICK), Bulkhead(3), Timeout(0.1))
 
     def both():
         return [state["in_flight"] for label, state in pipeline.snapshot().items() if "bulkhead" in label]
@@ -452,7 +452,7 @@ def test_of_two_bulkheads_each_waits_for_what_ran_inside_it():
 
 
 def test_an_attempt_that_fails_after_an_abandoned_one_returns_its_own_permit():
-    pipeline = Pipeline(name(), Retry(attempts=2, backoff=QUICK), Bulkhead(3), Timeout(0.02))
+    pipeline = Pipeline(name(), Retry(attempts=2, backoff=QUICK), Bulkhead(3), Timeout(0.1))
     tries = []
     with gate() as hang:
 
@@ -469,7 +469,7 @@ def test_an_attempt_that_fails_after_an_abandoned_one_returns_its_own_permit():
 
 
 def test_who_waits_in_line_gets_the_permit_of_an_abandoned_function_when_it_ends():
-    pipeline = Pipeline(name(), Timeout(20), Bulkhead(1, queue=1), Timeout(0.02))
+    pipeline = Pipeline(name(), Timeout(20), Bulkhead(1, queue=1), Timeout(0.1))
     endings = []
     with gate() as hang:
         with pytest.raises(CallTimeout):
@@ -507,7 +507,7 @@ def test_an_abandoned_functions_result_and_error_are_dropped():
     class Large:
         pass
 
-    pipeline = Pipeline(name(), Timeout(0.02))
+    pipeline = Pipeline(name(), Timeout(0.1))
     import weakref
 
     with gate() as hang:
