@@ -282,7 +282,7 @@ def _raise(error):
 
 
 def test_cooperative_only_if_all_of_a_pipelines_timeouts_are(hops):
-    pipeline = Pipeline(name(), Timeout(0.03, cooperative=True), Retry(1), Timeout(0.1))
+    pipeline = Pipeline(name(), Timeout(0.2, cooperative=True), Retry(1), Timeout(0.1))
     with gate() as hang, pytest.raises(CallTimeout):
         pipeline.call(hang.wait, 20)
     assert len(hops) == 1
