@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
+import sys
 import time
+import warnings
 from dataclasses import dataclass
 
 import pytest
 
-from resilient import Backoff, CircuitBreaker, Fallback, Pipeline, Retry
+from resilient import Backoff, CircuitBreaker, Fallback, Pipeline, Retry, Timeout, remaining, subscribe
+from resilient._runtime.ledger import repeating
 
 
 @pytest.mark.parametrize("function", [time.strptime, dt.datetime.strptime])
@@ -33,7 +37,7 @@ class Touchy(Exception):
         raise RuntimeError(name)
 
 
-@pytest.mark.parametrize("error", [Frozen(7), Touchy(7)])
+@pytest.mark.parametrize("kind", [Frozen, Touchy])
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(
     ("policies", "word"),
@@ -42,8 +46,9 @@ class Touchy(Exception):
         ((Fallback(lambda cause: cause.there_is_no_such_thing),), "fallback failed"),
     ],
 )
-def test_an_error_that_takes_no_attributes_is_raised_itself_with_its_note(error, asynchronous, policies, word):
-    pipeline = Pipeline(f"unchangeable-{type(error).__name__}-{word}-{asynchronous}", *policies)
+def test_an_error_that_takes_no_attributes_is_raised_itself_with_its_note(kind, asynchronous, policies, word):
+    pipeline = Pipeline(f"unchangeable-{kind.__name__}-{word}-{asynchronous}", *policies)
+    error = kind(7)
 
     def fail():
         raise error
@@ -51,7 +56,148 @@ def test_an_error_that_takes_no_attributes_is_raised_itself_with_its_note(error,
     async def afail():
         raise error
 
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(kind) as caught:
         asyncio.run(pipeline.acall(afail)) if asynchronous else pipeline.call(fail)
     assert caught.value is error
     assert word in " ".join(error.__dict__["__notes__"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_call_interrupted_while_it_decides_leaves_nobody_repeating(asynchronous):
+    pipeline = Pipeline(f"interrupted-{asynchronous}", Retry(3, backoff=Backoff(base=1e-6)))
+    numbers = iter(range(9))
+
+    def interrupt(event):
+        if event.fields.get("attempt") == 3:  # decided in the second attempt
+            raise KeyboardInterrupt
+
+    def fail():
+        next(numbers)
+        raise OSError
+
+    async def afail():
+        fail()
+
+    async def script():
+        try:  # not `pytest.raises`, which keeps the frames of the call
+            await pipeline.acall(afail)
+        except KeyboardInterrupt:
+            return repeating()
+
+    def plain():
+        try:
+            pipeline.call(fail)
+        except KeyboardInterrupt:
+            return repeating()
+
+    unsubscribe = subscribe(interrupt)
+    try:
+        left = asyncio.run(script()) if asynchronous else plain()
+    finally:
+        unsubscribe()
+    assert next(numbers) == 2
+    assert left is False
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+class At:
+    """Raise once, when a C function called by the n-th line of a woven function has returned.
+
+    That is where the interpreter runs signal handlers.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.raised = False
+
+    def __call__(self, frame, event, argument):
+        if event == "c_return" and frame.f_code.co_filename.startswith("<resilient shape") and not self.raised:
+            self.place -= 1
+            if self.place < 0:
+                self.raised = True
+                raise Interrupt
+
+
+POLICIES = {
+    "cooperative": [Timeout(10, cooperative=True), Retry(3, backoff=Backoff(base=1e-9)), Timeout(5, cooperative=True)],
+    "one": [Timeout(5, cooperative=True)],
+}
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+@pytest.mark.parametrize("kind", POLICIES)
+def test_wherever_a_signal_handler_raises_no_deadline_and_no_retry_is_left_in_force(kind, fails):
+    pipeline = Pipeline(f"signalled-{kind}-{fails}", *POLICIES[kind])
+
+    def work():
+        if fails and len(seen) % 2:
+            seen.append(1)
+            raise OSError
+        seen.append(0)
+
+    for place in range(60):
+        seen = [0] * fails
+        hook = At(place)
+        try:
+            sys.setprofile(hook)
+            pipeline.call(work)
+        except (Interrupt, OSError):
+            pass
+        finally:
+            sys.setprofile(None)
+        assert remaining() is None, place
+        assert not repeating(), place
+        if not hook.raised:
+            break
+    assert place > 3
+    assert not hook.raised
+
+
+def test_wherever_a_signal_handler_raises_no_timer_is_left_that_would_cancel_the_task_later():
+    pipeline = Pipeline("signalled-async", Timeout(10), Retry(1), Timeout(5))
+
+    async def work(fails):
+        if fails:
+            raise OSError
+
+    async def script(fails):
+        await pipeline.acall(work, fails=False)
+        for place in range(60):
+            hook = At(place)
+            try:
+                sys.setprofile(hook)
+                await pipeline.acall(work, fails)
+            except (Interrupt, OSError):
+                pass
+            finally:
+                sys.setprofile(None)
+            assert not any(timer.pending for timer in pipeline[2].timers.values()), place
+            assert remaining() is None, place
+            if not hook.raised:
+                return place
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a coroutine that the interrupt kept from being awaited
+        assert asyncio.run(script(fails=False)) > 5
+        assert asyncio.run(script(fails=True)) > 5
+        gc.collect()
+
+
+def test_loops_that_stand_still_are_not_kept():
+    pipeline = Pipeline("loose-loops", Timeout(5))
+
+    async def work():
+        return 1
+
+    loops = [asyncio.new_event_loop() for _ in range(4)]
+    try:
+        for loop in [*loops, *loops]:
+            assert loop.run_until_complete(pipeline.acall(work)) == 1
+            assert list(pipeline[Timeout].timers) == [loop]
+    finally:
+        for loop in loops:
+            loop.close()

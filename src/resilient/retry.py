@@ -19,33 +19,40 @@ from resilient.budget import RetryBudget
 
 __all__ = ["Retry"]
 
+# The outer `try` is for what comes between the attempts: an exception from a signal handler would
+# leave everything else that runs here believing that an outer retry is at it.
 TEMPLATE = """
-start_ = now()                                                #: clocked
-deposit_()                                                    #: deposit_first
+start_ = now()                                                    #: clocked
+deposit_()                                                        #: deposit_first
 state_ = None
-while True:
-    mark_ = ledger.mark
-    try:
-        <inner>
-    except BaseException as error:
-        state_ = retry_.failed(state_, error, mark_, END)              #: !clocked
-        state_ = retry_.failed(state_, error, mark_, END, start_)      #: clocked
-        if state_ is None:
-            raise
-    else:
-        break                                                 #: !results
-        state_ = retry_.returned(state_, result, END)         #: results&!clocked
-        state_ = retry_.returned(state_, result, END, start_) #: results&clocked
-        if state_ is None:                                    #: results
-            break                                             #: results
-    AWAIT pause_(state_)                                          #: !results
-    if AWAIT pause_(state_):                                      #: results
-        break                                                     #: results
-    began = now()                                             #: timed
-if state_ is not None:                                        #: !results
-    retry_.succeeded(state_)                                  #: !results
-else:                                                         #: deposit_success & !results
-    deposit_()                                                #: deposit_success & !results
+try:
+    while True:
+        mark_ = ledger.mark
+        try:
+            <inner>
+        except BaseException as error:
+            state_ = retry_.failed(state_, error, mark_, END)              #: !clocked
+            state_ = retry_.failed(state_, error, mark_, END, start_)      #: clocked
+            if state_ is None:
+                raise
+        else:
+            break                                                 #: !results
+            state_ = retry_.returned(state_, result, END)         #: results&!clocked
+            state_ = retry_.returned(state_, result, END, start_) #: results&clocked
+            if state_ is None:                                    #: results
+                break                                             #: results
+        AWAIT pause_(state_)                                      #: !results
+        if AWAIT pause_(state_):                                  #: results
+            break                                                 #: results
+        began = now()                                             #: timed
+    if state_ is not None:                                        #: !results
+        retry_.succeeded(state_)                                  #: !results
+    else:                                                         #: deposit_success & !results
+        deposit_()                                                #: deposit_success & !results
+except BaseException as error:
+    if state_ is not None:
+        retry_.close(state_, error)
+    raise
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]

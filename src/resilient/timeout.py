@@ -37,14 +37,20 @@ THREAD = """
 result = timeout_.hop(left, END, CUT, began, call, ARGS)
 """
 
+# An exception from a signal handler may arrive wherever a C function has returned. So the ambient
+# deadline is set inside the `try` and put back to what was read before it: a token would be lost.
 COOPERATIVE = """
-token = enter_(END)
+before_ = ambient_()
 try:
+    enter_(END)
     result = CALL
 finally:
-    leave_(token)
+    enter_(before_)
 """
 
+# The first thing after the call is to take it off the timer, which otherwise would cancel whatever
+# the task does next. A coroutine that was thrown away leaves the context variable alone: the
+# collector may have done it in somebody else's context.
 CANCELLING = """
 loop = running_loop_()
 task = None if loop is None else current_task_(loop)
@@ -56,8 +62,10 @@ else:
         timer = timeout_.timer(loop)
     cancelling = task.cancelling()
     key = timer.key()
-    token = enter_(END)
+    before_ = ambient_()
+    gone_ = False
     try:
+        enter_(END)
         if END >= timer.last:
             timer.last = END
             timer.pending[key] = (END, task)
@@ -67,14 +75,19 @@ else:
             timer.alone(key, END, task)
         result = await CALL
     except BaseException as error:
-        if timeout_.interrupted(timer, key, task, cancelling, token, error):
+        due_ = timer.pending.pop(key, None) is None
+        gone_ = thrown_away_(error)
+        if timeout_.interrupted(timer, key, due_, task, cancelling, gone_, error):
             raise timeout_.expired(CUT, began) from error
         raise
-    leave_(token)
-    if timer.pending.pop(key, None) is None:
-        task.uncancel()
-    elif timer.handles:
-        timer.forget(key)
+    else:
+        if timer.pending.pop(key, None) is None:
+            task.uncancel()
+        elif timer.handles:
+            timer.forget(key)
+    finally:
+        if not gone_:
+            enter_(before_)
 """
 
 

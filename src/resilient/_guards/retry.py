@@ -69,7 +69,7 @@ class RetryGuard(Guard):
         """Decide after an attempt that raised: return the state to try again, None to raise."""
         if not isinstance(error, Exception) or thrown_away(error):
             if state is not None:
-                self._close(state, error)
+                self.close(state, error)
             return None
         if isinstance(error, Rejected) and not _check.listed(self._policy.on, error, Rejected):
             self._refused(state, error)
@@ -87,7 +87,7 @@ class RetryGuard(Guard):
                 ledger.gave_up(error)
         if decided is None:
             if state is not None:
-                self._close(state)
+                self.close(state)
             return None
         decided.error = error
         return decided
@@ -98,7 +98,7 @@ class RetryGuard(Guard):
             if self.budget is not None and self.budget.rules.deposit_first:
                 self.budget.unstep()
             return
-        self._close(state)
+        self.close(state)
         last, state.error = state.error, None
         if last is not None:
             faults.note(last, "attempt %d was refused: %s", state.number, error)
@@ -124,7 +124,7 @@ class RetryGuard(Guard):
                 decided.error = None
                 return decided
             if state is not None:
-                self._close(state)
+                self.close(state)
         elif state is not None:
             self.succeeded(state)
         elif self.budget is not None and not self.budget.rules.deposit_first:
@@ -133,7 +133,7 @@ class RetryGuard(Guard):
 
     def succeeded(self, state: Attempts) -> None:
         """Close the books of a call that succeeded after retries."""
-        self._close(state)
+        self.close(state)
         if self.budget is not None and state.paid is not None:
             self.budget.returned(state.paid)
 
@@ -194,7 +194,7 @@ class RetryGuard(Guard):
         if state.delay > 0 and blocking.on_event_loop():
             blocking.warn_on_loop(self.env.downstream, "sleep before a retry")
             self._refund(state)
-            self._close(state)
+            self.close(state)
             if state.error is not None:
                 raise state.error
             return True
@@ -202,7 +202,7 @@ class RetryGuard(Guard):
             self.env.clock.sleep(state.delay)
         except BaseException:
             self._refund(state)
-            self._close(state)
+            self.close(state)
             raise
         self._next(state)
         return False
@@ -213,7 +213,7 @@ class RetryGuard(Guard):
             await self.env.clock.asleep(state.delay)
         except BaseException as error:
             self._refund(state)
-            self._close(state, error)
+            self.close(state, error)
             raise
         self._next(state)
         return False
@@ -230,7 +230,7 @@ class RetryGuard(Guard):
             self.budget.refund(state.paid)
 
     @staticmethod
-    def _close(state: Attempts, error: BaseException | None = None) -> None:
+    def close(state: Attempts, error: BaseException | None = None) -> None:
         """End the later attempts for everything inside, also for tasks that outlive the call."""
         if state.turn is not None:
             state.turn.over = True

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resilient import _check
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import threads
-from resilient.deadline import ambient, enter, leave
+from resilient.deadline import ambient, enter
 from resilient.errors import CallTimeout, DeadlineExceeded, ThreadsExhausted
 from resilient.outcome import thrown_away
 
 if TYPE_CHECKING:
     import asyncio
-    from contextvars import Token
 
     from resilient._runtime.timers import LoopTimer
     from resilient.timeout import Timeout
@@ -74,11 +73,11 @@ class TimeoutGuard(Guard):
             "seconds": self.seconds,
             "ambient": ambient,
             "enter": enter,
-            "leave": leave,
         }
         if colour == "async":
             from resilient._runtime import awaiting  # noqa: PLC0415 -- only async code loads asyncio
 
+            names["thrown_away"] = thrown_away
             names["timers"] = self.timers
             names["running_loop"] = awaiting.running_loop
             names["current_task"] = awaiting.current_task
@@ -142,29 +141,35 @@ class TimeoutGuard(Guard):
             del job, function, args, kwargs
 
     def timer(self, loop: asyncio.AbstractEventLoop) -> LoopTimer:
-        """Return this timeout's timer on a loop it has not met before."""
+        """Return this timeout's timer on a loop it does not know.
+
+        Loops that are closed are forgotten, and those that stand still with no call of ours: a
+        program that never closes its loops keeps them for the collector, not for us.
+        """
         from resilient._runtime.timers import LoopTimer  # noqa: PLC0415
 
-        for known in [each for each in list(self.timers) if each.is_closed()]:
-            self.timers.pop(known, None)
+        for known, timer in list(self.timers.items()):
+            if known.is_closed() or not (known.is_running() or timer.pending):
+                self.timers.pop(known, None)
         return self.timers.setdefault(loop, LoopTimer(loop, self.env.clock))
 
     @staticmethod
     def interrupted(  # noqa: PLR0913, PLR0917 -- the woven call hands over what it knows
         timer: LoopTimer,
         key: int,
+        due: bool,  # noqa: FBT001
         task: asyncio.Task[object],
         cancelling: int,
-        token: Token[float],
+        gone: bool,  # noqa: FBT001
         error: BaseException,
     ) -> bool:
         """Clean up after a call that raised; tell whether it was us who cut it."""
-        if thrown_away(error):
-            # Perhaps by the collector, in somebody else's context: leave the variable alone.
-            timer.pending.pop(key, None)
+        if gone:
             return False
-        leave(token)
-        return timer.interrupted(key, task, cancelling, error)
+        if due:
+            return timer.interrupted(task, cancelling, error)
+        timer.forget(key)
+        return False
 
     async def scoped(
         self,
@@ -177,17 +182,17 @@ class TimeoutGuard(Guard):
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Await a function under trio, in a cancel scope that ends at `end`."""
-        token = enter(end)
+        before, thrown = ambient(), False
         try:
+            enter(end)
             with self.env.clock.scope(end - self.env.now()):
-                result = await _check.awaited(function(*args, **kwargs))
-                leave(token)
-                return result
+                return await _check.awaited(function(*args, **kwargs))
         except BaseException as error:
-            if not thrown_away(error):  # else this is not our context any more
-                leave(token)
+            thrown = thrown_away(error)
             raise
-        leave(token)
+        finally:
+            if not thrown:  # else this is not our context any more
+                enter(before)
         raise self.expired(cut, began)
 
     def snapshot(self) -> dict[str, object]:

@@ -34,7 +34,7 @@ class Delays(Protocol):
 class Turn:
     """The later attempts of one call, as everything that runs inside them sees it."""
 
-    __slots__ = ("__weakref__", "over")
+    __slots__ = ("over",)
 
     def __init__(self) -> None:
         self.over = False

@@ -114,14 +114,12 @@ class LoopTimer:
         if entry is not None:
             entry[1].cancel()
 
-    def interrupted(self, key: int, task: asyncio.Task[object], cancelling: int, error: BaseException) -> bool:
-        """Tell whether a call that raised was cut by us, and take our cancellation back.
+    @staticmethod
+    def interrupted(task: asyncio.Task[object], cancelling: int, error: BaseException) -> bool:
+        """Tell whether a call that raised when its end had come was cut by us; take our cancellation back.
 
         The rule is that of `asyncio.timeout`: it was us if nobody else asked for the task's
         cancellation since the call began and what arrives is the cancellation itself.
         """
-        if self.pending.pop(key, None) is not None:
-            self.forget(key)
-            return False
         left = task.uncancel()
         return left <= cancelling and isinstance(error, asyncio.CancelledError)
