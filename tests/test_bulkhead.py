@@ -21,6 +21,8 @@ from resilient import (
     deadline,
     subscribe,
 )
+from resilient._machines.permits import Line
+from resilient._runtime.blocking import ThreadWaiter
 from tests._stage import VirtualClock, every_colour, every_loop, installed, name, nothing_left
 
 
@@ -124,6 +126,26 @@ def test_a_newcomer_never_passes_who_waits(colour):
     assert order == ["first", "newcomer"]
 
 
+class Place:
+    """A place in line that takes what it is offered."""
+
+    value = seen = None
+
+    def offer(self, value):
+        self.value = value
+        return True
+
+
+def test_not_even_between_a_return_and_its_hand_over():
+    line = Line(1)
+    permit, first = line.take(), Place()
+    assert line.join(first, 1)
+    line.free.append(permit)  # returned, not yet handed over
+    assert line.take() is None
+    line.hand_over()
+    assert first.value is permit
+
+
 # -- how long ----------------------------------------------------------------------------------
 
 
@@ -172,7 +194,9 @@ def test_nobody_joins_the_line_after_the_deadline(colour):
     finally:
         stop()
     assert (error.downstream, error.policy) == (pipeline.name, "bulkhead")
-    assert [dict(event.fields) for event in heard] == [{"policy": "bulkhead", "reason": "deadline", "retry_after": None}]
+    assert [dict(event.fields) for event in heard] == [
+        {"policy": "bulkhead", "reason": "deadline", "retry_after": None}
+    ]
     nothing_left(pipeline)
 
 
@@ -401,6 +425,24 @@ def test_a_thread_that_is_interrupted_with_the_permit_on_its_way_hands_it_on():
         pipeline.call(int)
     nothing_left(pipeline)
     assert pipeline.call(int) == 0
+
+
+def test_a_permit_that_comes_as_the_time_is_up_is_taken():
+    waiter = ThreadWaiter()
+
+    class Clock(VirtualClock):
+        def acquire(self, lock, seconds):
+            assert waiter.offer("permit")
+            return False
+
+    assert waiter.wait(Clock(), 1) == "permit"
+
+
+def test_a_permit_that_comes_after_the_time_was_up_goes_to_somebody_else():
+    waiter = ThreadWaiter()
+    assert waiter.wait(VirtualClock(), 0) is None
+    assert not waiter.offer("permit")
+    assert waiter.value is None
 
 
 def test_an_attempt_gives_its_permit_back_before_the_next_one_takes_it():

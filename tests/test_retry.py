@@ -237,6 +237,7 @@ HINTS = {
     "as far beyond our own delay as allowed": (1.0, 6.0, True),
     "a little too far beyond our own delay": (1.0, 6.01, False),
     "below our own delay": (3.0, 2.0, True),
+    "as long as our own delay": (3.0, 3.0, True),
     "nothing to wait for": (1.0, 0, True),
     "a minute, which is the longest pause": (58.0, 60.0, True),
     "more than a minute": (58.0, 60.1, False),
@@ -305,6 +306,30 @@ TENACITY = {
     "stops before a delay": (tenacity.wait_fixed(2), tenacity.stop_before_delay(5), [2, 2]),
     "either of two stops": (QUICK, tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(60), [0.01, 0.02]),
 }
+
+
+@every_colour
+def test_tenacitys_objects_see_how_long_the_call_and_its_pauses_took(colour):
+    clock = VirtualClock()
+    seen = []
+
+    class Own(tenacity.wait.wait_base):
+        def __call__(self, retry_state):
+            seen.append((retry_state.attempt_number, retry_state.idle_for, retry_state.seconds_since_start))
+            return 2.0
+
+    pipeline = Pipeline(name(), eager(tenacity.stop_after_delay(12), backoff=Own()))
+
+    async def scenario(stage):
+        async def fail():
+            await stage.sleep(3)
+            raise Down
+
+        with pytest.raises(Down):
+            await stage.call(pipeline, fail)
+
+    colour.play(scenario, clock)
+    assert seen == [(1, 0, 3), (2, 2, 8), (3, 4, 13)], "counted from the start of the first attempt"
 
 
 @pytest.mark.parametrize(("backoff", "attempts", "sleeps"), TENACITY.values(), ids=TENACITY)
@@ -432,6 +457,20 @@ def test_a_variant_with_other_attempts_pays_from_the_same_budget():
             body = Script(Down())
             play(THREADS, pipeline.with_options(attempts=attempts), body)
             assert body.attempts == tries
+
+
+@pytest.mark.parametrize("results", [False, True], ids=["errors", "results"])
+@pytest.mark.parametrize(
+    ("budget", "left"),
+    [(RetryBudget.aws(quota=28), 28), (RetryBudget.grpc(10, 0.5), 9.5), (RetryBudget(start=5), 4.1)],
+    ids=["aws gives the price back", "gRPC counts a success", "ours keeps it"],
+)
+@every_colour
+def test_a_retry_that_succeeds_settles_with_the_budget(colour, budget, left, results):
+    pipeline = Pipeline(name(), eager(3, budget=budget, on_result=(lambda result: result is None) if results else None))
+    body = Script(None if results else Down(), "answer")
+    assert play(colour, pipeline, body) == "answer"
+    assert pipeline[Retry].budget.tokens() == pytest.approx(left)
 
 
 def test_the_snapshot_tells_the_balance():

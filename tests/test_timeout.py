@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import datetime as dt
 import pickle
@@ -170,6 +171,104 @@ def test_a_passed_deadline_refuses_and_says_so(colour):
     assert [(event.name, dict(event.fields)) for event in heard] == [
         ("resilient.call.rejected", {"policy": "timeout", "reason": "deadline", "retry_after": None})
     ]
+
+
+@every_loop
+def test_no_deadline_is_left_behind_however_the_call_ends(colour):
+    pipeline = Pipeline(name(), Timeout(2))
+
+    async def answer():
+        return remaining()
+
+    async def fail():
+        raise Down
+
+    async def scenario(stage):
+        assert await stage.call(pipeline, answer) == 2
+        assert remaining() is None
+        for body, error in ((fail, Down), (lambda: stage.sleep(FOREVER), CallTimeout)):
+            with pytest.raises(error):
+                await stage.call(pipeline, body)
+            assert remaining() is None
+        with deadline(60):
+            await stage.call(pipeline, answer)
+            assert remaining() == 60
+
+    colour.play(scenario)
+
+
+@every_loop
+def test_a_fallback_inside_a_timeout_has_no_more_time_than_is_left(colour):
+    async def slowly(cause):
+        await clock.asleep(FOREVER)
+
+    clock = VirtualClock()
+    pipeline = Pipeline(name(), Timeout(2), Fallback(slowly, timeout=9))
+
+    async def fail():
+        raise Down
+
+    async def scenario(stage):
+        began = stage.clock.now()
+        with pytest.raises(Down):
+            await stage.call(pipeline, fail)
+        return stage.clock.now() - began
+
+    assert colour.play(scenario, clock) == pytest.approx(2)
+
+
+def test_timers_of_closed_loops_are_forgotten():
+    pipeline = Pipeline(name(), Timeout(9))
+    for _ in range(5):
+        assert asyncio.run(pipeline.acall(_answer)) == "answer"
+    assert len(pipeline[Timeout].timers) == 1
+
+
+class Handle:
+    def cancel(self):
+        pass
+
+
+class Coarse(VirtualClock):
+    """A clock whose loops call back a little early."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def call_later(self, loop, seconds, callback):
+        self.asked.append((seconds, callback))
+        return Handle()
+
+
+def test_a_loop_that_calls_back_early_is_asked_again():
+    from resilient._runtime.timers import LoopTimer
+
+    cancelled = []
+
+    class Task:
+        def cancel(self):
+            cancelled.append(clock.time)
+
+    for start in ("line", "alone"):
+        clock = Coarse()
+        timer = LoopTimer(asyncio.new_event_loop(), clock)
+        end = clock.time + 5
+        if start == "alone":
+            timer.alone(0, end, Task())
+        else:
+            timer.pending[0] = (end, Task())
+            timer.arm()
+        clock.time += 4.999
+        clock.asked[0][1]()
+        assert cancelled == []
+        clock.time = end
+        clock.asked[1][1]()
+        assert [round(seconds, 6) for seconds, _ in clock.asked] == [5, 0.001]
+        assert cancelled == [end]
+        assert not timer.pending
+        cancelled.clear()
+        timer.loop.close()
 
 
 # -- where plain functions run -----------------------------------------------------------------
@@ -499,6 +598,47 @@ def test_an_interrupted_caller_leaves_its_function_and_the_permit_stays_with_it(
         assert in_flight(pipeline) == 1
     until(lambda: in_flight(pipeline) == 0)
     assert pipeline.call(int) == 0
+
+
+class JustInTime(VirtualClock):
+    """A clock on which time is up in the moment in which the function ends."""
+
+    def acquire(self, lock, seconds):
+        until(lambda: jobs and jobs[-1].ended)
+        return False
+
+
+jobs = []
+
+
+def test_a_function_that_ends_as_its_time_is_up_has_an_answer_and_is_not_abandoned(monkeypatch):
+    start = threads.start
+    monkeypatch.setattr(threads, "start", lambda *args: jobs.append(start(*args)) or jobs[-1])
+    pipeline = Pipeline(name(), Bulkhead(1), Timeout(5))
+    with installed(JustInTime()):
+        assert pipeline.call(int, "7") == 7
+    jobs.clear()
+    assert threads.abandoned() == 0
+    assert in_flight(pipeline) == 0
+
+
+def test_who_asks_to_be_told_of_an_end_that_has_come_is_told():
+    told = []
+    job = threads.start(threads.context(), int, (), {})
+    assert job.done.acquire(timeout=10)
+    job.afterwards(lambda: told.append(1))
+    assert told == [1]
+
+
+def test_no_more_idle_workers_are_kept_than_are_worth_it():
+    pipeline = Pipeline(name(), Timeout(20))
+    together = threading.Barrier(60)
+    callers = [threading.Thread(target=pipeline.call, args=(together.wait, 15)) for _ in range(60)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert len(threads._idle) <= 32
 
 
 def test_an_abandoned_functions_result_and_error_are_dropped():
