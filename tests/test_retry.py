@@ -806,3 +806,22 @@ def test_asyncio_and_trio_calls_share_the_budget_with_threads():
             pipeline.call(_raise, Down())
     assert body.attempts == 3 + 2
     assert pipeline[Retry].budget.tokens() == pytest.approx(0.03)
+
+
+@every_colour
+def test_a_bad_result_is_what_the_call_gets_when_its_next_attempt_is_refused(colour):
+    for before in ((), (Down(),)):
+        body = Script(*before, ["bad"])
+        pipeline = Pipeline(
+            name(), eager(5, on_result=lambda result: True), RateLimit(1, per=60, burst=1 + len(before))
+        )
+        assert play(colour, pipeline, body) == ["bad"], "it ran: the refusal of a later attempt is not its ending"
+        assert body.attempts == 1 + len(before)
+
+
+@every_colour
+def test_an_error_is_what_the_call_gets_when_it_came_last(colour):
+    raised = Down()
+    pipeline = Pipeline(name(), eager(5, on_result=lambda result: True), RateLimit(1, per=60, burst=2))
+    assert play(colour, pipeline, Script(["bad"], raised)) is raised
+    assert "attempt 3 was refused" in raised.__notes__[0]

@@ -42,7 +42,7 @@ try:
             if state_ is None:                                    #: results
                 break                                             #: results
         AWAIT pause_(state_)                                      #: !results
-        if AWAIT pause_(state_):                                  #: results
+        if state_.ended or AWAIT pause_(state_):                  #: results
             break                                                 #: results
         began = now()                                             #: timed
     if state_ is not None:                                        #: !results

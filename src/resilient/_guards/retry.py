@@ -72,8 +72,7 @@ class RetryGuard(Guard):
                 self.close(state, error)
             return None
         if isinstance(error, Rejected) and not _check.listed(self._policy.on, error, Rejected):
-            self._refused(state, error)
-            return None
+            return self._refused(state, error)
         verdict = self.env.classifier.of_error(error)
         decided = None
         wanted = self._wanted(error, verdict)
@@ -92,17 +91,19 @@ class RetryGuard(Guard):
         decided.error = error
         return decided
 
-    def _refused(self, state: Attempts | None, error: Rejected) -> None:
-        """Give up after a refusal; if an earlier attempt ran, the caller gets that one's error."""
+    def _refused(self, state: Attempts | None, error: Rejected) -> Attempts | None:
+        """Give up after a refusal; if an earlier attempt ran, the caller gets that one's error or result."""
         if state is None:
             if self.budget is not None and self.budget.rules.deposit_first:
                 self.budget.unstep()
-            return
+            return None
         self.close(state)
         last, state.error = state.error, None
-        if last is not None:
-            faults.note(last, "attempt %d was refused: %s", state.number, error)
-            raise last
+        if last is None:
+            state.ended = True
+            return state
+        faults.note(last, "attempt %d was refused: %s", state.number, error)
+        raise last
 
     def returned(
         self, state: Attempts | None, result: object, end: float, start: float | None = None

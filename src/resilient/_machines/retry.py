@@ -43,7 +43,7 @@ class Turn:
 class Attempts:
     """What one call remembers from its first failure on."""
 
-    __slots__ = ("delay", "delays", "error", "number", "paid", "slept", "started", "turn")
+    __slots__ = ("delay", "delays", "ended", "error", "number", "paid", "slept", "started", "turn")
 
     def __init__(self, started: float, delays: Delays) -> None:
         self.number = 1
@@ -54,6 +54,7 @@ class Attempts:
         self.slept = 0.0
         self.paid: int | None = None
         self.turn: Turn | None = None
+        self.ended = False  # with the result that it has
 
 
 class Ending(NamedTuple):
