@@ -37,15 +37,18 @@ THREAD = """
 result = timeout_.hop(left, END, CUT, began, call, ARGS)
 """
 
-# An exception from a signal handler may arrive wherever a C function has returned. So the ambient
-# deadline is set inside the `try` and put back to what was read before it: a token would be lost.
+# An exception from a signal handler may arrive wherever a C function has returned: when the ambient
+# deadline is set and its token lost. Then it is put back to what was read at first.
 COOPERATIVE = """
-before_ = ambient_()
+token = None
 try:
-    enter_(END)
+    token = enter_(END)
     result = CALL
 finally:
-    enter_(before_)
+    if token is None:
+        enter_(BEFORE)
+    else:
+        leave_(token)
 """
 
 # The first thing after the call is to take it off the timer, which otherwise would cancel whatever
@@ -62,10 +65,10 @@ else:
         timer = timeout_.timer(loop)
     cancelling = task.cancelling()
     key = timer.key()
-    before_ = ambient_()
+    token = None
     gone_ = False
     try:
-        enter_(END)
+        token = enter_(END)
         if END >= timer.last:
             timer.last = END
             timer.pending[key] = (END, task)
@@ -86,8 +89,10 @@ else:
         elif timer.handles:
             timer.forget(key)
     finally:
-        if not gone_:
-            enter_(before_)
+        if token is None:
+            enter_(BEFORE)
+        elif not gone_:
+            leave_(token)
 """
 
 

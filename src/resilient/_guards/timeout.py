@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resilient import _check
 from resilient._policy import Colour, Env, Guard
 from resilient._runtime import threads
-from resilient.deadline import ambient, enter
+from resilient.deadline import ambient, enter, leave
 from resilient.errors import CallTimeout, DeadlineExceeded, ThreadsExhausted
 from resilient.outcome import thrown_away
 
@@ -73,6 +73,7 @@ class TimeoutGuard(Guard):
             "seconds": self.seconds,
             "ambient": ambient,
             "enter": enter,
+            "leave": leave,
         }
         if colour == "async":
             from resilient._runtime import awaiting  # noqa: PLC0415 -- only async code loads asyncio

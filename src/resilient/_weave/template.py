@@ -58,17 +58,18 @@ class Shape:
 def render(shape: Shape) -> str:
     """Return the source of the woven function of a shape."""
     lines = ["", HOLE]
-    end, cut = "NEVER", "None"
+    end, cut, before = "NEVER", "None", "NEVER"
     for position, layer in enumerate(shape.layers):
         flags = shape.flags | layer.flags
         if layer.bounds and end == "NEVER":
             flags |= {"outermost"}
+            before = f"around_{position}"
         words = {"END": end, "CUT": cut, "ARGS": shape.arguments}
         lines = _fill(lines, _lines(layer.template, flags, position, words))
         if layer.bounds:
             end, cut = f"end_{position}", f"cut_{position}"
     call = f"call({shape.arguments})"
-    words = {"END": end, "CUT": cut, "ARGS": shape.arguments, "CALL": shape.caller.format(call)}
+    words = {"END": end, "CUT": cut, "BEFORE": before, "ARGS": shape.arguments, "CALL": shape.caller.format(call)}
     lines = _fill(lines, _lines(shape.core, shape.flags, shape.owner, words))
     head = "async def guarded" if "async" in shape.flags else "def guarded"
     start = ["left = []"] if "hop" in shape.flags else []
@@ -96,7 +97,7 @@ def _applies(condition: str, flags: frozenset[str]) -> bool:
 def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
     line = _OWN.sub(rf"\1_{position}", line)
-    return re.sub(r"\b(END|CUT|ARGS|CALL)\b", lambda found: words[found[0]], line)
+    return re.sub(r"\b(END|CUT|BEFORE|ARGS|CALL)\b", lambda found: words[found[0]], line)
 
 
 def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:
