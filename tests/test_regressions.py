@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from resilient import Backoff, CircuitBreaker, Fallback, Pipeline, Retry, Timeout, remaining, subscribe
+from resilient import (
+    Backoff,
+    CircuitBreaker,
+    ConfigError,
+    Fallback,
+    Pipeline,
+    RateLimit,
+    Retry,
+    RetryBudget,
+    Timeout,
+    remaining,
+    subscribe,
+)
 from resilient._runtime.ledger import repeating
 
 
@@ -201,3 +213,28 @@ def test_loops_that_stand_still_are_not_kept():
     finally:
         for loop in loops:
             loop.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda: RateLimit(1e300, per=1e-300),
+        lambda: RateLimit(1, per=1e300),
+        lambda: RateLimit(1e300),
+        lambda: RateLimit(1e-300, max_wait=1e300),
+        lambda: RateLimit(1, burst=10**400),
+        lambda: RetryBudget(cap=1e308, cost=1e308, start=1e308),
+    ],
+)
+def test_numbers_that_no_arithmetic_bears_are_refused_at_once(settings):
+    with pytest.raises(ConfigError):
+        settings()
+
+
+@pytest.mark.parametrize("rate", [1e-12, 1e12])
+def test_the_widest_rates_work(rate):
+    pipeline = Pipeline(f"widest-{rate:g}", RateLimit(rate, burst=1, max_wait=0))
+    assert pipeline.call(int) == 0
+    pipeline.snapshot()
+    pipeline[RateLimit].machine.throttled(time.monotonic(), "throttled", 60.0)
+    assert pipeline.snapshot()["rate_limit"]["retry_after"] > 59

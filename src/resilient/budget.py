@@ -15,6 +15,9 @@ from resilient.errors import ConfigError
 
 __all__ = ["RetryBudget"]
 
+_MOST = 1e12
+"""Tokens in a bucket at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudget:
@@ -57,6 +60,8 @@ class RetryBudget:
         if self.rule not in ("share", "grpc", "aws"):
             _check.refuse("rule", self.rule, "'share', 'grpc' or 'aws'")
         object.__setattr__(self, "ratio", _check.rate("ratio", self.ratio))
+        if _check.positive("cap", self.cap) > _MOST:
+            _check.refuse("cap", self.cap, f"at most {_MOST:g}")
         for field in ("cap", "cost", "timeout_cost", "throttle_cost"):
             value = getattr(self, field)
             if value is not None or field in ("cap", "cost"):

@@ -18,6 +18,9 @@ from resilient._policy import Env
 
 __all__ = ["RateLimit", "RateLimitGuard"]
 
+_MOST = 1e12
+"""Calls per second, and in a burst: far beyond anything real, and exact arithmetic still fits into floats."""
+
 TEMPLATE = """
 cost_ = price_(ARGS)                         #: costed
 if not admit_(now(), cost_):
@@ -89,12 +92,14 @@ class RateLimit:
         for name in ("adaptive", "on_failure"):
             if not isinstance(getattr(self, name), bool):
                 _check.refuse_type(name, getattr(self, name), "True or False")
+        if not 1 / _MOST <= self.rate / self.per <= _MOST:
+            _check.refuse("rate", self.rate, f"from {1 / _MOST:g} to {_MOST:g} per second, with per={self.per:g}")
         self._check_cost()
         self._check_floor()
 
     def _check_cost(self) -> None:
-        if self.burst is not None:
-            _check.count("burst", self.burst)
+        if self.burst is not None and _check.count("burst", self.burst) > _MOST:
+            _check.refuse("burst", self.burst, f"at most {_MOST:g}")
         if isinstance(self.cost, int):
             cost = _check.count("cost", self.cost)
             if self.burst is not None and cost > self.burst:
