@@ -14,6 +14,7 @@ import pytest
 
 from resilient import (
     Backoff,
+    Bulkhead,
     CircuitBreaker,
     ConfigError,
     Fallback,
@@ -34,6 +35,19 @@ def test_c_functions_that_import_can_be_guarded(function, decorated):
     pipeline = Pipeline("c-imports", Retry(1))
     guarded = pipeline(function) if decorated else lambda *args: pipeline.call(function, *args)
     assert guarded("2020", "%Y") == function("2020", "%Y")
+
+
+def test_a_proxy_that_makes_up_its_attributes_can_be_guarded():
+    class Proxy:
+        def __getattr__(self, name):
+            return Proxy()
+
+        def __call__(self, number):
+            return number + 1
+
+    guarded = Pipeline("proxy", Retry(1))(Proxy())
+    assert guarded(1) == 2
+    assert isinstance(guarded.__wrapped__, Proxy)
 
 
 @dataclass(frozen=True)
@@ -223,6 +237,9 @@ def test_loops_that_stand_still_are_not_kept():
         lambda: RateLimit(1e300),
         lambda: RateLimit(1e-300, max_wait=1e300),
         lambda: RateLimit(1, burst=10**400),
+        lambda: RateLimit(1, cost=10**400),
+        lambda: Bulkhead(10**9),
+        lambda: Pipeline("resized", Bulkhead(1))[Bulkhead].resize(10**9),
         lambda: RetryBudget(cap=1e308, cost=1e308, start=1e308),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient import _check
-from resilient._guards.bulkhead import BulkheadGuard
+from resilient._guards.bulkhead import BulkheadGuard, checked_limit
 from resilient._policy import Env
 
 __all__ = ["Bulkhead"]
@@ -72,7 +72,7 @@ class Bulkhead:
 
     def __init__(self, limit: int, *, queue: int = 0, max_wait: _check.Duration | None = None) -> None:
         """Check and normalise the settings."""
-        object.__setattr__(self, "limit", _check.count("limit", limit))
+        object.__setattr__(self, "limit", checked_limit(limit))
         object.__setattr__(self, "queue", _check.count("queue", queue, least=0))
         if max_wait is not None:
             max_wait = _check.seconds("max_wait", max_wait, zero=True)

@@ -102,6 +102,8 @@ class RateLimit:
             _check.refuse("burst", self.burst, f"at most {_MOST:g}")
         if isinstance(self.cost, int):
             cost = _check.count("cost", self.cost)
+            if cost > _MOST:
+                _check.refuse("cost", cost, f"at most {_MOST:g}")
             if self.burst is not None and cost > self.burst:
                 _check.refuse("cost", cost, f"at most burst, which is {self.burst}: no call would ever pass")
         elif not callable(self.cost):

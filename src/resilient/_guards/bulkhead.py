@@ -24,6 +24,17 @@ _QUIET = 1.0
 """Seconds without a refusal after which the next one is reported as saturation again."""
 
 
+_MOST = 1_000_000
+"""Calls in flight that a bulkhead may allow: each has its permit, made at the start."""
+
+
+def checked_limit(limit: int) -> int:
+    """Return a limit that may be set."""
+    if _check.count("limit", limit) > _MOST:
+        _check.refuse("limit", limit, f"at most {_MOST}; for no limit leave the bulkhead out")
+    return limit
+
+
 class BulkheadGuard(Guard):
     """One bulkhead at one position of one pipeline."""
 
@@ -178,7 +189,7 @@ class BulkheadGuard(Guard):
             limit: The new number of calls in flight, at least 1.
 
         """
-        self.line.resize(_check.count("limit", limit))
+        self.line.resize(checked_limit(limit))
         self._policy = replace(self._policy, limit=limit)
 
     def snapshot(self) -> dict[str, object]:

@@ -87,8 +87,13 @@ def make(shape: Shape, names: Mapping[str, object], like: Callable[..., Any] | N
     if like is None:
         return FunctionType(code_of(shape), namespace, "guarded")
     namespace["call"] = like
-    function = FunctionType(fitted(shape, like), namespace, getattr(like, "__name__", "guarded"))
-    functools.update_wrapper(function, like)
+    name = getattr(like, "__name__", "guarded")
+    if isinstance(name, str):
+        function = FunctionType(fitted(shape, like), namespace, name)
+        functools.update_wrapper(function, like)
+    else:  # a proxy that makes up whatever it is asked for, such as a method of `xmlrpc.client`
+        function = FunctionType(fitted(shape, like), namespace, "guarded")
+        function.__wrapped__ = like  # type: ignore[attr-defined]
     if shape.parameters != ANYTHING[0]:
         function.__defaults__ = cast("FunctionType", like).__defaults__
     return function
