@@ -8,6 +8,7 @@ import gc
 import sys
 import time
 import warnings
+from collections import deque
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from resilient import (
     Backoff,
     Bulkhead,
+    CallTimeout,
     CircuitBreaker,
     ConfigError,
     Fallback,
@@ -26,6 +28,7 @@ from resilient import (
     remaining,
     subscribe,
 )
+from resilient._machines.permits import Line
 from resilient._runtime.ledger import repeating
 
 
@@ -255,3 +258,67 @@ def test_the_widest_rates_work(rate):
     pipeline.snapshot()
     pipeline[RateLimit].machine.throttled(time.monotonic(), "throttled", 60.0)
     assert pipeline.snapshot()["rate_limit"]["retry_after"] > 59
+
+
+async def hang():
+    await asyncio.sleep(30)
+
+
+def test_a_timer_that_could_not_be_made_is_made_for_the_next_call(monkeypatch):
+    pipeline = Pipeline("no-timer", Timeout(0.02))
+
+    async def script():
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+
+            def refuse(*_):
+                raise RecursionError
+
+            patch.setattr(loop, "call_later", refuse)
+            with pytest.raises(RecursionError):
+                await pipeline.acall(hang)
+        with pytest.raises(CallTimeout):
+            await asyncio.wait_for(pipeline.acall(hang), 5)
+
+    asyncio.run(script())
+
+
+def test_a_task_that_fails_to_be_cancelled_keeps_no_other_from_its_timeout():
+    pipeline = Pipeline("stubborn", Timeout(0.02))
+
+    class Stubborn(asyncio.Task):
+        refusals = 1
+
+        def cancel(self, msg=None):
+            if self.refusals:
+                self.refusals -= 1
+                raise RuntimeError
+            return super().cancel(msg)
+
+    async def script():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        stubborn = Stubborn(pipeline.acall(hang), loop=loop)
+        await asyncio.sleep(0)
+        others = [asyncio.ensure_future(pipeline.acall(hang)) for _ in range(3)]
+        done, _ = await asyncio.wait(others, timeout=5)
+        assert [type(task.exception()) for task in done] == [CallTimeout] * 3
+        stubborn.cancel()
+        await asyncio.wait([stubborn])
+
+    asyncio.run(script())
+
+
+def test_a_line_that_empties_while_its_limit_grows_grows_all_the_same():
+    class Emptied(deque):
+        def __getitem__(self, index):
+            self.clear()
+            return super().__getitem__(index)
+
+    line = Line(2)
+    taken = [line.take(), line.take()]
+    line.resize(1)
+    line.waiting = Emptied(line.waiting)
+    line.resize(3)
+    assert len(line.free) == 2
+    assert len(taken) == 2

@@ -190,10 +190,12 @@ class Line:
             if change < 0:
                 # Sinks stand before everybody, so no newcomer takes what is owed.
                 self.waiting.extendleft(Sink() for _ in range(-change))
-            while change > 0 and self.waiting and type(self.waiting[0]) is Sink:
+            while change > 0:
                 try:
+                    if type(self.waiting[0]) is not Sink:
+                        break
                     first = self.waiting.popleft()
-                except IndexError:
+                except IndexError:  # somebody has returned a permit meanwhile
                     break
                 if type(first) is not Sink:
                     self.waiting.appendleft(first)

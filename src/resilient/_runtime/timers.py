@@ -69,8 +69,8 @@ class LoopTimer:
     def arm(self) -> None:
         """Start the timer for the first call in line."""
         for end, _ in self.pending.values():
-            self.armed = True
             self._later(end - self._clock.now(), self._fire)
+            self.armed = True  # last: if no timer could be made, the next call tries again
             return
 
     def _later(self, seconds: float, call: Callable[[], None]) -> HandleLike:
@@ -84,10 +84,12 @@ class LoopTimer:
             if end > now:
                 break
             due.append(key)
-        for key in due:
-            self._expire(key)
-        if self.pending:
-            self.arm()
+        try:
+            for key in due:
+                self._expire(key)
+        finally:  # a task that fails to be cancelled keeps nobody else from it
+            if self.pending:
+                self.arm()
 
     def alone(self, key: int, end: float, task: asyncio.Task[object]) -> None:
         """Give a call that ends before its predecessors a timer of its own."""
