@@ -322,3 +322,8 @@ def test_a_line_that_empties_while_its_limit_grows_grows_all_the_same():
     line.resize(3)
     assert len(line.free) == 2
     assert len(taken) == 2
+
+
+def test_a_price_may_be_asked_of_a_call_with_an_argument_named_self():
+    pipeline = Pipeline("priced-self", RateLimit(1000, cost=lambda **arguments: arguments["self"]))
+    assert pipeline.call(lambda **arguments: arguments, self=2) == {"self": 2}

@@ -50,7 +50,7 @@ class RateLimitGuard(Guard):
             "cost": self._policy.cost,
         }
 
-    def price(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 -- the call's own arguments
+    def price(self, /, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 -- the call's own arguments
         """Return what a call counts for."""
         cost = self._policy.cost
         if not callable(cost):
