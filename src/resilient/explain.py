@@ -19,6 +19,9 @@ from resilient.timeout import Timeout
 __all__ = ["Finding", "explain", "lint"]
 
 P = TypeVar("P")
+Q = TypeVar("Q")
+
+Rule = Callable[[Sequence[Policy]], "Iterator[Finding]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +82,21 @@ def _of(policies: Sequence[Policy], kind: type[P]) -> list[tuple[int, P]]:
     return [(position, policy) for position, policy in enumerate(policies) if isinstance(policy, kind)]
 
 
-def _pairs(policies: Sequence[Policy], outer: type[P], inner: type[P]) -> Iterator[tuple[P, P]]:
+def _pairs(policies: Sequence[Policy], outer: type[P], inner: type[Q]) -> Iterator[tuple[P, Q]]:
     for first, one in _of(policies, outer):
         for second, other in _of(policies, inner):
             if first < second:
                 yield one, other
 
 
-def _breaker_outside_retry(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for first, _ in _of(policies, CircuitBreaker):
-        for second, _ in _of(policies, Retry):
-            if first < second:
-                yield Finding(
-                    "breaker-outside-retry",
-                    "the breaker sees one outcome for all attempts of a call; put Retry outside CircuitBreaker",
-                )
+def _outside(outer: type, inner: type, rule: str, message: str) -> Rule:
+    """Return a rule against one kind of policy outside another."""
+
+    def check(policies: Sequence[Policy]) -> Iterator[Finding]:
+        for _ in _pairs(policies, outer, inner):
+            yield Finding(rule, message)
+
+    return check
 
 
 def _missing_budget(policies: Sequence[Policy]) -> Iterator[Finding]:
@@ -155,26 +158,6 @@ def _window_below_slow_call(policies: Sequence[Policy]) -> Iterator[Finding]:
             )
 
 
-def _retry_inside_bulkhead(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for first, _ in _of(policies, Bulkhead):
-        for second, _ in _of(policies, Retry):
-            if first < second:
-                yield Finding(
-                    "retry-inside-bulkhead",
-                    "a call keeps its permit while it waits to retry; put Retry outside Bulkhead",
-                )
-
-
-def _limit_outside_retry(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for first, _ in _of(policies, RateLimit):
-        for second, _ in _of(policies, Retry):
-            if first < second:
-                yield Finding(
-                    "rate-limit-outside-retry",
-                    "retries do not pay the rate limit; put Retry outside RateLimit",
-                )
-
-
 def _fallback_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
     for first, policy in enumerate(policies):
         for second, _ in _of(policies, Fallback):
@@ -205,15 +188,30 @@ def _cooperative_in_part(policies: Sequence[Policy]) -> Iterator[Finding]:
         )
 
 
-_RULES: tuple[Callable[[Sequence[Policy]], Iterator[Finding]], ...] = (
-    _breaker_outside_retry,
+_RULES: tuple[Rule, ...] = (
+    _outside(
+        CircuitBreaker,
+        Retry,
+        "breaker-outside-retry",
+        "the breaker sees one outcome for all attempts of a call; put Retry outside CircuitBreaker",
+    ),
+    _outside(
+        Bulkhead,
+        Retry,
+        "retry-inside-bulkhead",
+        "a call keeps its permit while it waits to retry; put Retry outside Bulkhead",
+    ),
+    _outside(
+        RateLimit,
+        Retry,
+        "rate-limit-outside-retry",
+        "retries do not pay the rate limit; put Retry outside RateLimit",
+    ),
     _missing_budget,
     _timeout_only_outside,
     _no_timeout,
     _retry_never_fits,
     _window_below_slow_call,
-    _retry_inside_bulkhead,
-    _limit_outside_retry,
     _fallback_inside,
     _queue_without_end,
     _cooperative_in_part,
