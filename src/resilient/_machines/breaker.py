@@ -91,13 +91,17 @@ class BreakerMachine:
         """
         at = Moment(now, draw, hint)
         with self._lock:
-            circuit = self._held.circuit
-            era, plain = circuit.era, self.window is not None
+            held = self._held
+            circuit, era = held.circuit, held.circuit.era
+            if permit is self.window and not held.holds:
+                # Plainly closed: time alone brings nothing, and only a new era changes anything.
+                circuit.settle_plain(outcome, at)
+                if circuit.era != era:
+                    self._refresh()
+                return
             self._catch_up(at)
             circuit.settle(permit, outcome, at)
-            # A plainly closed circuit becomes anything else only by a new era or by a hold.
-            if not plain or circuit.era != era or self._held.holds:
-                self._refresh()
+            self._refresh()
 
     def drop(self, ticket: Ticket) -> None:
         """Take a permit back without an outcome, later.

@@ -101,7 +101,7 @@ class Circuit:
         self.advance(at)
         if not isinstance(permit, Ticket):
             if permit is self.record and self.state == CLOSED and self.mode != FORCED_OPEN:
-                self._settle_plain(outcome, at)
+                self.settle_plain(outcome, at)
         elif permit.era == self.era:
             permit.era = SETTLED
             if self.round is not None:
@@ -109,7 +109,8 @@ class Circuit:
             else:
                 self._settle_timed(permit, outcome, at)
 
-    def _settle_plain(self, outcome: Outcome, at: Moment) -> None:
+    def settle_plain(self, outcome: Outcome, at: Moment) -> None:
+        """Record the outcome of a call admitted in this closed era."""
         if outcome is Outcome.SUCCESS:
             self.record.record(PASSED, at.now)
         elif outcome is Outcome.FAILURE:
@@ -121,7 +122,7 @@ class Circuit:
         if self.running is not None:
             self.running.pop(ticket, None)
         if ticket.mark is None:
-            self._settle_plain(outcome, at)
+            self.settle_plain(outcome, at)
         elif outcome is Outcome.FAILURE:
             self.record.amend(ticket.mark, at.now)
             self._judge(at)
