@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from resilient import _check
-from resilient._machines.backoff import CURVES, Curve, Growth, Tried
+from resilient._machines.backoff import CURVES, Curve, Delays, Growth
 
 if TYPE_CHECKING:
     from resilient._tenacity import StopRule, Wait
@@ -16,16 +16,6 @@ __all__ = ["Backoff", "Delays", "Jitter", "Pacing", "pacing"]
 Jitter = Literal["full", "equal", "decorrelated", "polly", "grpc", "envoy", "none", "fixed"]
 
 _CURVED_BY_MULTIPLIER = frozenset({"full", "equal", "grpc", "envoy", "none"})
-
-
-class Delays(Protocol):
-    """The delays of one call; made when its first attempt has failed."""
-
-    def next(self, tried: Tried, random: float, *, throttled: bool) -> float:
-        """Return the delay in seconds before the next attempt."""
-
-    def restart(self) -> None:
-        """Begin anew, because the server named the last delay."""
 
 
 class Pacing(Protocol):

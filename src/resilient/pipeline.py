@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from resilient import _check, explain, registry
 from resilient._guards.timeout import TimeoutGuard
@@ -20,8 +20,6 @@ from resilient.permit import PermitRequest
 
 __all__ = ["Pipeline"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
 C = TypeVar("C", bound=type)
 

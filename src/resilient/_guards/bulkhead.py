@@ -79,10 +79,7 @@ class BulkheadGuard(Guard):
                 raise
             if permit is not None:
                 return permit
-            line.quit(waiter)
-            now = self.env.now()
-            if now >= end:
-                raise self._refusal("queue_timeout")
+            now = self._again(line, waiter, end)
 
     async def aenter(self, end: float) -> Permit:
         """Take a permit, waiting in line without blocking the thread if that is allowed."""
@@ -105,10 +102,15 @@ class BulkheadGuard(Guard):
                 permit = waiter.accept()
                 if permit is not None:
                     return permit
-            line.quit(waiter)
-            now = self.env.now()
-            if now >= end:
-                raise self._refusal("queue_timeout")
+            now = self._again(line, waiter, end)
+
+    def _again(self, line: Line, waiter: object, end: float) -> float:
+        """Leave the line without a permit; return the time if there is some left to join it again."""
+        line.quit(cast("blocking.ThreadWaiter[Permit]", waiter))
+        now = self.env.now()
+        if now >= end:
+            raise self._refusal("queue_timeout")
+        return now
 
     def at_once(self, line: Line) -> Permit:
         """Take a permit without waiting, or refuse: the way where no line is allowed."""

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 START = 0.0
 """The state before the first delay of a call."""
@@ -143,6 +143,16 @@ class Tried(NamedTuple):
     slept: float
     error: BaseException | None = None
     result: object = None
+
+
+class Delays(Protocol):
+    """The delays of one call, in order; made when its first attempt has failed."""
+
+    def next(self, tried: Tried, random: float, *, throttled: bool) -> float:
+        """Return the delay in seconds before the next attempt."""
+
+    def restart(self) -> None:
+        """Begin anew, because the server named the last delay."""
 
 
 class Growth:

@@ -149,7 +149,7 @@ class Circuit:
             self.running.pop(ticket, None)
 
     def advance(self, at: Moment) -> None:
-        """Let happen what time alone brings; each thing is dated when it was due."""
+        """Let happen what time alone brings; dated when it was due, but slow calls when they are seen."""
         if self.round is not None:
             self._advance_round(self.round, at)
         elif self.state == CLOSED:

@@ -6,9 +6,9 @@ clients do not return together, and not at all if the hint is far beyond our own
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from resilient._machines.backoff import Tried
+from resilient._machines.backoff import Delays, Tried
 from resilient.outcome import Outcome, Verdict
 
 _HINT_SLACK = 5.0
@@ -19,16 +19,6 @@ _HINT_SPREAD = 0.1
 
 _LONGEST_PAUSE = 60.0
 """Seconds; no pause is longer, whatever asked for it."""
-
-
-class Delays(Protocol):
-    """The delays of one call, in order."""
-
-    def next(self, tried: Tried, random: float, *, throttled: bool) -> float:
-        """Return the delay in seconds before the next attempt."""
-
-    def restart(self) -> None:
-        """Begin anew, because the server named the last delay."""
 
 
 class Turn:
