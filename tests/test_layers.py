@@ -33,6 +33,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "explain permit registry pipeline keyed standard guarded",
         "testing",
         "__init__",
+        "_http",
+        "httpx httpx2 asgi wsgi",
     )
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
@@ -51,10 +53,11 @@ IMPURE = frozenset({"asyncio", "contextvars", "logging", "random", "time", "trio
 # Optional packages, and the only modules that import them: inside functions or for types.
 OPTIONAL = {
     "anyio": frozenset({"_runtime"}),
+    "http_sf": frozenset({"_http"}),
     "trio": frozenset({"_runtime", "clock", "timeout", "testing"}),
 }
 # Modules that nobody imports but the tool they are made for; they may import it at once.
-DOORS = {"testing_plugin": "pytest"}
+DOORS = {"testing_plugin": "pytest", "httpx": "httpx", "httpx2": "httpx2"}
 
 TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from resilient import clock as _clock
 from resilient import events
@@ -100,6 +100,40 @@ class Guard:
 
     def renew(self) -> None:
         """Start afresh in a forked child: new locks, full permits."""
+
+
+class Exchange(Protocol):
+    """A call whose answer outlasts the woven function, such as a response with an open body.
+
+    Permits of a successful attempt are left in `held`, to be settled when the answer ends.
+    """
+
+    request: object
+    """What a function of the call's arguments is asked with."""
+
+    held: list[tuple[Any, Any]]
+    """Guards and their tickets, innermost first, of the answer that is open."""
+
+    verdict: Verdict
+    """What the last answer means."""
+
+    good: bool
+    """Whether nobody wants another attempt instead of the last answer."""
+
+    bad: bool
+    """Whether the last answer was a failure or throttled."""
+
+    spare: bool
+    """Whether a discarded answer can still be handed out."""
+
+    retries: int
+    """Retries that earlier parts of the same logical call have used."""
+
+    blocks: bool
+    """Whether a pause blocks the thread."""
+
+    def obstacle(self, verdict: Verdict, error: Exception | None) -> str | None:
+        """Return in a word why another attempt is out of the question, or None."""
 
 
 class Admission(Protocol):

@@ -31,9 +31,10 @@ try:
 except BaseException as error_:
     breaker_.failed(window_, error_)
     raise
-window_.succeed(None)  #: !judged&!clocked
-window_.step()  #: !judged&clocked
-breaker_.succeeded(window_, result)  #: judged
+window_.succeed(None)  #: !judged&!clocked&!streamed
+window_.step()  #: !judged&clocked&!streamed
+breaker_.succeeded(window_, result)  #: judged&!streamed
+exchange.held.append((breaker_, window_))  #: streamed
 """
 
 

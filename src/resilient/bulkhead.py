@@ -36,9 +36,10 @@ if len(left) > before_:                        #: hop
     bulkhead_.give(line_, permit_, left[before_:]) #: hop
 else:                                          #: hop
     line_.give(permit_)                        #: hop
-line_.free.append(permit_)                     #: !hop
-if line_.waiting:                              #: !hop
-    line_.hand_over()                          #: !hop
+line_.free.append(permit_)                     #: !hop & !streamed
+if line_.waiting:                              #: !hop & !streamed
+    line_.hand_over()                          #: !hop & !streamed
+exchange.held.append((bulkhead_, permit_))     #: streamed
 """
 
 

@@ -23,10 +23,17 @@ except Exception as error:
         raise
     result = fallback_.value(error)                      #: constant
     result = AWAIT rescue_(error, END)                   #: !constant
-else:                                                    #: judged
-    if fallback_.unwanted(result):                       #: judged
-        result = fallback_.value(result)                 #: judged & constant
-        result = AWAIT replace_(result, END)             #: judged & !constant
+else:                                                    #: judged & !streamed
+    if fallback_.unwanted(result):                       #: judged & !streamed
+        result = fallback_.value(result)                 #: judged & !streamed & constant
+        result = AWAIT replace_(result, END)             #: judged & !streamed & !constant
+else:                                                    #: streamed
+    if exchange.bad:                                     #: streamed
+        answer_ = fallback_.value(result)                #: streamed & constant
+        answer_ = AWAIT replace_(result, END)            #: streamed & !constant
+        if answer_ is not result:                        #: streamed
+            AWAIT exchange.discard(result)               #: streamed
+            result = answer_                             #: streamed
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]

@@ -6,6 +6,7 @@ every policy of the pipeline reads the same one.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 from collections.abc import Callable
@@ -40,16 +41,22 @@ class Certainty(enum.Enum):
 class Verdict:
     """What a classifier says about one attempt.
 
-    Attributes:
-        outcome: Success, failure, throttled or inconclusive.
-        certainty: How sure we are that the server acted.
-        retry_after: Seconds the server asked us to wait, or None.
-
+    Its `retry_after` is how many seconds the server asked us to wait, or None.
     """
 
     outcome: Outcome
     certainty: Certainty = Certainty.UNKNOWN
     retry_after: float | None = None
+
+
+_ATTACHED = "_resilient_verdict"
+
+
+def attach(error: BaseException, verdict: Verdict | None) -> None:
+    """Leave with an error what whoever raised it knows; the default rule goes by it. None takes it back."""
+    # Not by the error's own setattr: a frozen dataclass that is an exception refuses it.
+    with contextlib.suppress(AttributeError, TypeError):
+        BaseException.__setattr__(error, _ATTACHED, verdict)
 
 
 SUCCESS = Verdict(Outcome.SUCCESS, Certainty.APPLIED)
@@ -72,7 +79,7 @@ def thrown_away(error: BaseException) -> bool:
     return isinstance(link, GeneratorExit)
 
 
-_LONGEST_CHAIN = 50
+_LONGEST_CHAIN = 50  # causes of causes
 
 
 def refused_by_a_hold(error: Exception) -> bool:
@@ -106,7 +113,8 @@ def from_status(status: int, retry_after: float | None = None) -> Verdict:
     """Return the verdict on an HTTP status.
 
     429, and 503 with a hint, are throttled; other 5xx and 408 are failures; every other
-    status is a success of the downstream (a 4xx is the caller's error).
+    status is a success of the downstream (a 4xx is the caller's error). Only 429 says for sure
+    that the server did nothing: a gateway may answer 503 for a request that was worked on.
 
     Args:
         status: The HTTP status code.
@@ -114,8 +122,10 @@ def from_status(status: int, retry_after: float | None = None) -> Verdict:
 
     """
     hint = usable_hint(retry_after)
-    if status == 429 or (status == 503 and hint is not None):  # noqa: PLR2004 -- HTTP's own numbers
+    if status == 429:  # noqa: PLR2004 -- HTTP's own numbers
         return Verdict(Outcome.THROTTLED, Certainty.REFUSED, hint)
+    if status == 503 and hint is not None:  # noqa: PLR2004
+        return Verdict(Outcome.THROTTLED, Certainty.UNKNOWN, hint)
     if status >= 500 or status == 408:  # noqa: PLR2004
         return Verdict(Outcome.FAILURE, Certainty.UNKNOWN, hint)
     return SUCCESS
@@ -186,6 +196,9 @@ class Classifier:
             judged = _ask(self.error, error)
             if judged is not None:
                 return _with_hint(judged, hint)
+        attached = error.__dict__.get(_ATTACHED)
+        if isinstance(attached, Verdict):
+            return _with_hint(attached, hint)
         return FAILURE if hint is None else Verdict(Outcome.FAILURE, Certainty.UNKNOWN, hint)
 
     def of_result(self, result: object) -> Verdict:
@@ -199,7 +212,6 @@ class Classifier:
 
 
 _SPECIAL = (ExceptionGroup, Rejected, ConfigError, Unguardable, CallTimeout)
-
 _ORDER = (Outcome.SUCCESS, Outcome.INCONCLUSIVE, Outcome.THROTTLED, Outcome.FAILURE)
 
 
@@ -232,6 +244,5 @@ def _ask(function: Callable[..., Judged], subject: object) -> Verdict | Outcome 
         return None
     if judged is None or isinstance(judged, (Verdict, Outcome)):
         return judged
-    message = f"a classifier must return a Verdict, an Outcome or None, got {judged!r}"
-    faults.report(function, TypeError(message))
+    faults.report(function, TypeError(f"a classifier must return a Verdict, an Outcome or None, got {judged!r}"))
     return None

@@ -32,9 +32,11 @@ try:
 except Exception as error:
     limit_.failed(error)                     #: adaptive
     raise
-if machine_.adapting:                         #: adaptive&!judged
-    limit_.succeeded()                       #: adaptive&!judged
-limit_.returned(result)                      #: adaptive&judged
+if machine_.adapting:                        #: adaptive & !judged & !streamed
+    limit_.succeeded()                       #: adaptive & !judged & !streamed
+limit_.returned(result)                      #: adaptive & judged & !streamed
+if machine_.adapting or exchange.bad:        #: adaptive & streamed
+    limit_.settle(exchange.verdict)          #: adaptive & streamed
 """
 
 

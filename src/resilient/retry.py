@@ -31,24 +31,35 @@ try:
         try:
             <inner>
         except BaseException as error:
-            state_ = retry_.failed(state_, error, mark_, END)              #: !clocked
-            state_ = retry_.failed(state_, error, mark_, END, start_)      #: clocked
+            state_ = retry_.failed(state_, error, mark_, END)              #: !clocked & !streamed
+            state_ = retry_.failed(state_, error, mark_, END, start_)      #: clocked & !streamed
+            state_ = retry_.failed(state_, error, mark_, END, None, exchange)    #: !clocked & streamed
+            state_ = retry_.failed(state_, error, mark_, END, start_, exchange)  #: clocked & streamed
             if state_ is None:
                 raise
         else:
-            break                                                 #: !results
-            state_ = retry_.returned(state_, result, END)         #: results&!clocked
-            state_ = retry_.returned(state_, result, END, start_) #: results&clocked
-            if state_ is None:                                    #: results
-                break                                             #: results
-        AWAIT pause_(state_)                                      #: !results
-        if state_.ended or AWAIT pause_(state_):                  #: results
-            break                                                 #: results
+            break                                                 #: !results & !streamed
+            state_ = retry_.returned(state_, result, END)         #: results & !clocked & !streamed
+            state_ = retry_.returned(state_, result, END, start_) #: results & clocked & !streamed
+            if exchange.good:                                     #: !picky & streamed
+                break                                             #: !picky & streamed
+            state_ = retry_.answered(state_, exchange, result, END)         #: !clocked & streamed
+            state_ = retry_.answered(state_, exchange, result, END, start_) #: clocked & streamed
+            if state_ is None:                                    #: results | streamed
+                break                                             #: results | streamed
+            result = AWAIT exchange.discard(result)               #: streamed
+        AWAIT pause_(state_)                                      #: !results & !streamed
+        if state_.ended or AWAIT pause_(state_):                  #: results | streamed
+            break                                                 #: results | streamed
         began = now()                                             #: timed
-    if state_ is not None:                                        #: !results
-        retry_.succeeded(state_)                                  #: !results
-    else:                                                         #: deposit_success & !results
-        deposit_()                                                #: deposit_success & !results
+    if state_ is not None:                                        #: !results & !streamed
+        retry_.succeeded(state_)                                  #: !results & !streamed
+    else:                                                         #: deposit_success & !results & !streamed
+        deposit_()                                                #: deposit_success & !results & !streamed
+    if exchange.good and state_ is not None:                      #: !picky & streamed
+        retry_.succeeded(state_)                                  #: !picky & streamed
+    elif exchange.good:                                           #: deposit_success & !picky & streamed
+        deposit_()                                                #: deposit_success & !picky & streamed
 except BaseException as error:
     if state_ is not None:
         retry_.close(state_, error)

@@ -10,7 +10,6 @@ one thread hop and one timer, around the call itself: everything else a pipeline
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,7 +57,7 @@ CANCELLING = """
 loop = running_loop_()
 task = None if loop is None else current_task_(loop)
 if task is None:
-    result = await timeout_.scoped(END, CUT, began, call, ARGS)
+    result = await timeout_.scoped(END, CUT, began, TARGET, ARGS)
 else:
     timer = timers_.get(loop)
     if timer is None:
@@ -143,8 +142,8 @@ class Timeout:
         return f"{self.seconds:g} s" + (", cooperative in plain functions" if self.cooperative else "")
 
 
-def call_template(guards: Sequence[TimeoutGuard], colour: Colour) -> str:
-    """Return what calls the function, inside all the given timeouts."""
+def call_template(colour: Colour, *, hops: bool) -> str:
+    """Return what calls the function inside all timeouts of a pipeline."""
     if colour == "async":
         return CANCELLING
-    return COOPERATIVE if all(guard.policy.cooperative for guard in guards) else THREAD
+    return THREAD if hops else COOPERATIVE

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from resilient import _check, events, faults
+from resilient._guards.retry_pause import Pausing
 from resilient._machines.backoff import Tried
 from resilient._machines.budget import Budget
-from resilient._machines.retry import Attempts, Ending, Turn, next_pause
-from resilient._policy import Colour, Env, Guard
+from resilient._machines.retry import Attempts, Ending, next_pause
+from resilient._policy import Colour, Env, Exchange
 from resilient._runtime import blocking
-from resilient._runtime.ledger import given_up_since, ledger, repeating, set_repeating
+from resilient._runtime.ledger import given_up_since, ledger, repeating
 from resilient.backoff import Backoff, pacing, stopping
 from resilient.errors import CallTimeout, ConfigError, Rejected, Unguardable
 from resilient.outcome import Outcome, Verdict, refused_by_a_hold, thrown_away
@@ -24,19 +25,18 @@ _USUAL_ATTEMPTS = 3
 """What a budget starts for where a tenacity object decides about the attempts."""
 
 
-class RetryGuard(Guard):
+class RetryGuard(Pausing):
     """One retry at one position of one pipeline."""
 
-    __slots__ = ("_pacing", "_policy", "_stop", "budget")
+    __slots__ = ("_pacing", "_policy", "_stop")
 
     def __init__(self, env: Env, label: str, policy: Retry, budget: Budget | None = None) -> None:
-        super().__init__(env, label)
         self._policy = policy
         self._pacing = pacing(cast("Backoff", policy.backoff))
         self._stop = stopping(policy.attempts)
         if budget is None and policy.budget is not None:
             budget = policy.budget.bind(env, policy.most_attempts or _USUAL_ATTEMPTS)
-        self.budget = budget
+        super().__init__(env, label, budget)
 
     @property
     def policy(self) -> Retry:
@@ -56,6 +56,8 @@ class RetryGuard(Guard):
             flags.add("clocked")
         if self._policy.on_result is not None or self.env.classifier.result is not None:
             flags.add("results")
+        if self._policy.on_result is not None:
+            flags.add("picky")
         return frozenset(flags)
 
     def names(self, colour: Colour) -> Mapping[str, object]:
@@ -63,8 +65,14 @@ class RetryGuard(Guard):
         deposit = None if self.budget is None else self.budget.step
         return {"retry": self, "deposit": deposit, "pause": self.pause if colour == "sync" else self.apause}
 
-    def failed(
-        self, state: Attempts | None, error: BaseException, mark: int, end: float, start: float | None = None
+    def failed(  # noqa: PLR0913, PLR0917 -- what the woven call knows
+        self,
+        state: Attempts | None,
+        error: BaseException,
+        mark: int,
+        end: float,
+        start: float | None = None,
+        exchange: Exchange | None = None,
     ) -> Attempts | None:
         """Decide after an attempt that raised: return the state to try again, None to raise."""
         if not isinstance(error, Exception) or thrown_away(error):
@@ -72,14 +80,14 @@ class RetryGuard(Guard):
                 self.close(state, error)
             return None
         if isinstance(error, Rejected) and not _check.listed(self._policy.on, error, Rejected):
-            return self._refused(state, error)
+            return self._refused(state, error, exchange)
         verdict = self.env.classifier.of_error(error)
         decided = None
         wanted = self._wanted(error, verdict)
         if wanted and self.budget is not None:
             self.budget.failed()
         if wanted and (self._policy.retry_given_up or not given_up_since(error, mark)):
-            decided = self._decide(state, Ending(error, None, verdict), end, start)
+            decided = self._decide(state, Ending(error, None, verdict), end, start, exchange)
             # Not where an outer retry left us one attempt only: the outer one is not done yet.
             stood_down = state is None and repeating()
             if decided is None and self._policy.most_attempts != 1 and not stood_down:
@@ -91,7 +99,7 @@ class RetryGuard(Guard):
         decided.error = error
         return decided
 
-    def _refused(self, state: Attempts | None, error: Rejected) -> Attempts | None:
+    def _refused(self, state: Attempts | None, error: Rejected, exchange: Exchange | None) -> Attempts | None:
         """Give up after a refusal; if an earlier attempt ran, the caller gets that one's error or result."""
         if state is None:
             if self.budget is not None and self.budget.rules.deposit_first:
@@ -100,6 +108,8 @@ class RetryGuard(Guard):
         self.close(state)
         last, state.error = state.error, None
         if last is None:
+            if exchange is not None and not exchange.spare:
+                return None
             state.ended = True
             return state
         faults.note(last, "attempt %d was refused: %s", state.number, error)
@@ -118,19 +128,44 @@ class RetryGuard(Guard):
             bad = _check.ask(self._policy.on_result, result)
             verdict = Verdict(Outcome.FAILURE, verdict.certainty, verdict.retry_after)
         if bad:
-            if self.budget is not None:
-                self.budget.failed()
-            decided = self._decide(state, Ending(None, result, verdict), end, start)
-            if decided is not None:
-                decided.error = None
-                return decided
-            if state is not None:
-                self.close(state)
+            return self._again(state, Ending(None, result, verdict), end, start, None)
+        self._good(state)
+        return None
+
+    def answered(
+        self, state: Attempts | None, exchange: Exchange, result: object, end: float, start: float | None = None
+    ) -> Attempts | None:
+        """Decide after an answer whose body is still open: the state to try again, None to hand it on."""
+        verdict = exchange.verdict
+        if exchange.good:
+            if self._policy.on_result is None or not _check.ask(self._policy.on_result, result):
+                self._good(state)
+                return None
+            verdict = Verdict(Outcome.FAILURE, verdict.certainty, verdict.retry_after)
+        state = self._again(state, Ending(None, result, verdict), end, start, exchange)
+        if state is not None and exchange.blocks and state.delay > 0 and blocking.on_event_loop():
+            self._stay_awake(state)
+            return None
+        return state
+
+    def _again(
+        self, state: Attempts | None, ending: Ending, end: float, start: float | None, exchange: Exchange | None
+    ) -> Attempts | None:
+        """Decide after a bad result."""
+        if self.budget is not None:
+            self.budget.failed()
+        decided = self._decide(state, ending, end, start, exchange)
+        if decided is not None:
+            decided.error = None
         elif state is not None:
+            self.close(state)
+        return decided
+
+    def _good(self, state: Attempts | None) -> None:
+        if state is not None:
             self.succeeded(state)
         elif self.budget is not None and not self.budget.rules.deposit_first:
             self.budget.step()
-        return None
 
     def succeeded(self, state: Attempts) -> None:
         """Close the books of a call that succeeded after retries."""
@@ -146,17 +181,34 @@ class RetryGuard(Guard):
             return verdict.outcome in (Outcome.FAILURE, Outcome.THROTTLED)
         return _check.matches(on, error)
 
-    def _decide(self, state: Attempts | None, ending: Ending, end: float, start: float | None) -> Attempts | None:
+    def _decide(
+        self,
+        state: Attempts | None,
+        ending: Ending,
+        end: float,
+        start: float | None,
+        exchange: Exchange | None = None,
+    ) -> Attempts | None:
         """Return the state with the next pause, or None to give up."""
         most = self._policy.most_attempts
-        number = 1 if state is None else state.number
+        number = (1 if state is None else state.number) + (0 if exchange is None else exchange.retries)
         if most is not None and number >= most:
             self._gave_up(number, ending, "attempts")
             return None
+        obstacle = None if exchange is None else exchange.obstacle(ending.verdict, ending.error)
+        if obstacle is not None:
+            self._gave_up(number, ending, obstacle)
+            return None
+        if state is None and repeating():  # an outer retry is at it already: layers do not multiply
+            return None
+        return self._scheduled(state, number, ending, end, start)
+
+    def _scheduled(
+        self, state: Attempts | None, number: int, ending: Ending, end: float, start: float | None
+    ) -> Attempts | None:
+        """Return the state with the next pause, if the server, the deadline and the budget allow one."""
         now = self.env.now()
         if state is None:
-            if repeating():  # an outer retry is at it already: layers do not multiply
-                return None
             state = Attempts(now if start is None else start, self._pacing.delays())
         tried = Tried(state.number, now - state.started, state.slept, ending.error, ending.result)
         random = self.env.clock.random
@@ -189,62 +241,3 @@ class RetryGuard(Guard):
     def _gave_up(self, attempts: int, ending: Ending, why: str) -> None:
         if events.wanted():
             self.env.emit("resilient.retry.exhausted", policy=self.label, attempts=attempts, why=why, cause=ending.name)
-
-    def pause(self, state: Attempts) -> bool:
-        """Sleep until the next attempt; on an event loop's thread raise the error, or return True for a bad result."""
-        if state.delay > 0 and blocking.on_event_loop():
-            blocking.warn_on_loop(self.env.downstream, "sleep before a retry")
-            self._refund(state)
-            self.close(state)
-            if state.error is not None:
-                raise state.error
-            return True
-        try:
-            self.env.clock.sleep(state.delay)
-        except BaseException:
-            self._refund(state)
-            self.close(state)
-            raise
-        self._next(state)
-        return False
-
-    async def apause(self, state: Attempts) -> bool:
-        """Sleep until the next attempt without blocking the thread."""
-        try:
-            await self.env.clock.asleep(state.delay)
-        except BaseException as error:
-            self._refund(state)
-            self.close(state, error)
-            raise
-        self._next(state)
-        return False
-
-    def _next(self, state: Attempts) -> None:
-        state.number += 1
-        state.slept += state.delay
-        if state.turn is None:
-            state.turn = Turn()
-            set_repeating(state.turn)
-
-    def _refund(self, state: Attempts) -> None:
-        if self.budget is not None and state.paid is not None:
-            self.budget.refund(state.paid)
-
-    @staticmethod
-    def close(state: Attempts, error: BaseException | None = None) -> None:
-        """End the later attempts for everything inside, also for tasks that outlive the call."""
-        if state.turn is not None:
-            state.turn.over = True
-            if not isinstance(error, GeneratorExit):  # thrown away, perhaps in somebody else's context
-                set_repeating(None)
-
-    def snapshot(self) -> dict[str, object]:
-        """Return the budget's balance."""
-        if self.budget is None:
-            return {"budget": None}
-        return {"budget": self.budget.tokens(), "budget_ratio": self.budget.ratio()}
-
-    def renew(self) -> None:
-        """Start with a fresh budget, in a forked child."""
-        if self.budget is not None:
-            self.budget.renew()

@@ -46,7 +46,7 @@ class Assembly:
         self.env = env
         self.guards = tuple(guards)
         self._woven: dict[int, weakref.ref[FunctionType]] = {}
-        self._through: dict[Colour, FunctionType] = {}
+        self._through: dict[tuple[Colour, tuple[str, str]], FunctionType] = {}
         live.add(self)
 
     def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
@@ -62,14 +62,17 @@ class Assembly:
         self._woven[key] = weakref.ref(woven, forget)
         return woven
 
-    def through(self, colour: Colour) -> FunctionType:
-        """Return the woven function that gets the function to guard with each call."""
-        woven = self._through.get(colour)
+    def through(self, colour: Colour, form: tuple[str, str] = weaver.THROUGH) -> FunctionType:
+        """Return the woven function that gets what it guards with each call: a function, or an `Exchange`."""
+        woven = self._through.get((colour, form))
         if woven is None:
-            shape = self._shape(colour, weaver.THROUGH)
-            woven = weaver.make(shape, self._names(colour), None)
-            woven = self._through.setdefault(colour, woven)
+            woven = weaver.make(self._shape(colour, form), self._names(colour), None)
+            woven = self._through.setdefault((colour, form), woven)
         return woven
+
+    def streamed(self, colour: Colour) -> FunctionType:
+        """Return the woven function that gets an `Exchange` with each call and leaves its permits to it."""
+        return self.through(colour, weaver.EXCHANGE)
 
     @property
     def active(self) -> tuple[Guard, ...]:
@@ -82,9 +85,9 @@ class Assembly:
 
     def reweave(self) -> None:
         """Weave anew, in place, every function that was handed out; calls in flight finish as they began."""
-        for colour, woven in list(self._through.items()):
+        for (colour, form), woven in list(self._through.items()):
             woven.__globals__.update(self._names(colour))
-            woven.__code__ = weaver.code_of(self._shape(colour, weaver.THROUGH))
+            woven.__code__ = weaver.code_of(self._shape(colour, form))
         for reference in list(self._woven.values()):
             guarded = reference()
             if guarded is not None:
@@ -108,15 +111,21 @@ class Assembly:
     def _shape(self, colour: Colour, form: tuple[str, str]) -> Shape:
         guards = self.active
         timeouts = [guard for guard in guards if isinstance(guard, TimeoutGuard)]
-        core = call_template(timeouts, colour) if timeouts else PLAIN
-        flags = {colour} | self._common_flags(timeouts, colour)
+        streamed = form == weaver.EXCHANGE
+        hops = colour == "sync" and not streamed and not all(guard.policy.cooperative for guard in timeouts)
+        core = call_template(colour, hops=hops) if timeouts else PLAIN
+        if colour == "sync" and not streamed:
+            core += CHECKED
+        flags = {colour} | self._common_flags(timed=bool(timeouts), hops=hops)
         if form == weaver.THROUGH:
             flags.add("through")
+        if streamed:
+            flags.add("streamed")
         return Shape(
             layers=tuple(
                 Layer(guard.policy.template, guard.flags(colour), isinstance(guard, TimeoutGuard)) for guard in guards
             ),
-            core=core + CHECKED if colour == "sync" else core,
+            core=core,
             owner=guards.index(timeouts[-1]) if timeouts else 0,
             flags=frozenset(flags),
             parameters=form[0],
@@ -124,15 +133,9 @@ class Assembly:
             caller="awaited({})" if form == weaver.THROUGH and colour == "async" else "{}",
         )
 
-    def _common_flags(self, timeouts: list[TimeoutGuard], colour: Colour) -> set[str]:
-        flags = set()
-        if timeouts:
-            flags.add("timed")
-            if colour == "sync" and not all(guard.policy.cooperative for guard in timeouts):
-                flags.add("hop")
-        if self.env.classifier.result is not None:
-            flags.add("judged")
-        return flags
+    def _common_flags(self, *, timed: bool, hops: bool) -> set[str]:
+        flags = {"timed": timed, "hop": hops, "judged": self.env.classifier.result is not None}
+        return {flag for flag, there in flags.items() if there}
 
     def _names(self, colour: Colour) -> Mapping[str, object]:
         names: dict[str, object] = {

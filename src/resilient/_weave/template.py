@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 HOLE = "<inner>"
 _OWN = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])")
-_CONDITION = re.compile(r"\s*#: ([!\w& ]+)$")
+_CONDITION = re.compile(r"\s*#: ([!\w&| ]+)$")
 _STEP = "    "
 
 
@@ -39,7 +39,7 @@ class Shape:
         layers: From the outermost policy to the innermost.
         core: The template of the call itself.
         owner: Position of the policy that the core's own names belong to.
-        flags: Flags of all layers: the colour, `timed`, `hop`.
+        flags: Flags of all layers: the colour, `timed`, `hop`, `streamed`.
         parameters: The woven function's parameter list.
         arguments: How it hands them on.
         caller: What is put around the call of the function itself, with a place for it.
@@ -68,8 +68,11 @@ def render(shape: Shape) -> str:
         lines = _fill(lines, _lines(layer.template, flags, position, words))
         if layer.bounds:
             end, cut = f"end_{position}", f"cut_{position}"
-    call = f"call({shape.arguments})"
-    words = {"END": end, "CUT": cut, "BEFORE": before, "ARGS": shape.arguments, "CALL": shape.caller.format(call)}
+    target, arguments = "call", shape.arguments
+    if "streamed" in shape.flags:
+        target, arguments = "exchange.attempt", f"{end}, {cut}, {'began' if 'timed' in shape.flags else 'now()'}"
+    call = shape.caller.format(f"{target}({arguments})")
+    words = {"END": end, "CUT": cut, "BEFORE": before, "ARGS": arguments, "TARGET": target, "CALL": call}
     lines = _fill(lines, _lines(shape.core, shape.flags, shape.owner, words))
     head = "async def guarded" if "async" in shape.flags else "def guarded"
     start = ["left = []"] if "hop" in shape.flags else []
@@ -90,14 +93,16 @@ def _lines(text: str, flags: frozenset[str], position: int, words: dict[str, str
 
 
 def _applies(condition: str, flags: frozenset[str]) -> bool:
-    wanted = [flag.strip() for flag in condition.split("&")]
-    return all((flag.lstrip("!") in flags) != flag.startswith("!") for flag in wanted)
+    return any(
+        all((flag.lstrip("!") in flags) != flag.startswith("!") for flag in map(str.strip, each.split("&")))
+        for each in condition.split("|")
+    )
 
 
 def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
     line = _OWN.sub(rf"\1_{position}", line)
-    return re.sub(r"\b(END|CUT|BEFORE|ARGS|CALL)\b", lambda found: words[found[0]], line)
+    return re.sub(r"\b(END|CUT|BEFORE|ARGS|TARGET|CALL)\b", lambda found: words[found[0]], line)
 
 
 def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:

@@ -24,6 +24,9 @@ _lock = Lock()
 THROUGH = ("call, /, *args, **kwargs", "*args, **kwargs")
 """Parameters and arguments of the form that gets the function with each call."""
 
+EXCHANGE = ("exchange", "exchange.request")
+"""Parameters and arguments of the form whose call may outlast it: an `Exchange` makes the attempts."""
+
 ANYTHING = ("*args, **kwargs", "*args, **kwargs")
 """Parameters and arguments that fit every function."""
 

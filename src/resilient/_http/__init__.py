@@ -1,0 +1,1 @@
+"""One transport core for httpx and httpx2."""
