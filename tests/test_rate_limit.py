@@ -520,6 +520,53 @@ def test_a_floor_at_the_rate_itself_means_pauses_only(hours, heard):
     assert [fields["cause"] for _, fields in heard] == ["hint"]
 
 
+def test_the_servers_allowance_sets_the_pace_and_is_told_once(hours, heard):
+    guarded = pipeline(RateLimit(10))
+    guard = guarded[RateLimit]
+    for left in range(20, 10, -1):
+        guard.paced(2.0, 10.0, left)
+        guarded_sent = passed(guarded, 1)
+        hours.time += 0.5
+    assert guarded_sent == 1
+    assert (guard.rate, guard.snapshot()["adapting"]) == (2.0, True)
+    assert not guarded.resting()
+    hours.time += 10
+    assert (guard.rate, guard.snapshot()["adapting"]) == (10.0, False)
+    assert guarded.resting(), "an advice that is over keeps nobody"
+    guarded.call(int)
+    assert [(name, fields["cause"], fields["rate"]) for name, fields in heard] == [
+        ("rate_limit.changed", "quota", 2.0),
+        ("rate_limit.changed", "recovered", 10.0),
+    ]
+    assert heard[0][1] == {"policy": "rate_limit", "rate": 2.0, "cause": "quota"}
+
+
+def test_an_allowance_that_is_used_up_pauses_for_a_minute_at_most(hours):
+    for seconds, pause in ((5.0, 5.0), (3600.0, 60.0)):
+        guarded = pipeline(RateLimit(10))
+        guarded[RateLimit].paced(0.0, seconds, 0)
+        with pytest.raises(RateLimited) as caught:
+            guarded.call(int)
+        assert caught.value.retry_after == pytest.approx(pause)
+        hours.time += pause
+        assert passed(guarded, 5) == 1
+
+
+def test_who_waits_is_slowed_by_the_servers_allowance(hours):
+    guarded = pipeline(RateLimit(10, burst=1, max_wait=5))
+    guarded[RateLimit].paced(1.0, 3.0, 3)
+    assert [guarded.call(hours.now) for _ in range(6)] == pytest.approx([1000, 1001, 1002, 1003, 1004, 1004.1])
+
+
+def test_an_allowance_above_the_rate_or_without_adaptive_changes_nothing(hours, heard):
+    for policy, pace, remaining in ((RateLimit(10), 10.0, 5), (RateLimit(10, adaptive=False), 1.0, 0)):
+        guarded = pipeline(policy)
+        guarded[RateLimit].paced(pace, 60.0, remaining)
+        assert not guarded[RateLimit].machine.adapting
+        assert passed(guarded, 20) == 10
+    assert {name for name, _ in heard} == {"call.rejected"}
+
+
 # -- permits, forks, clocks --------------------------------------------------------------------
 
 

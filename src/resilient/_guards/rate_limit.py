@@ -171,7 +171,21 @@ class RateLimitGuard(Guard):
 
     def succeeded(self) -> None:
         """Note a success while the rate is reduced."""
-        self._tell(self.machine.succeeded(self.env.now()))
+        now = self.env.now()
+        self._tell(now, self.machine.succeeded(now))
+
+    def paced(self, pace: float, seconds: float, remaining: int | None) -> None:
+        """Go no faster than the server says is safe, where the rate may adapt at all.
+
+        Args:
+            pace: Requests per second.
+            seconds: How long that holds; 60 s at most are believed.
+            remaining: Requests that the server would still take; with 0, none is sent in that time.
+
+        """
+        if self._policy.adaptive:
+            now = self.env.now()
+            self._tell(now, self.machine.advised(now, pace, seconds, remaining))
 
     def returned(self, result: object) -> None:
         """Note an attempt that returned, where a classifier looks at results."""
@@ -189,13 +203,14 @@ class RateLimitGuard(Guard):
         """Let an outcome change the rate."""
         outcome = verdict.outcome
         if outcome is Outcome.THROTTLED or (outcome is Outcome.FAILURE and self._policy.on_failure):
-            self._tell(self.machine.throttled(self.env.now(), outcome.value, verdict.retry_after))
+            now = self.env.now()
+            self._tell(now, self.machine.throttled(now, outcome.value, verdict.retry_after))
         elif outcome is Outcome.SUCCESS and self.machine.adapting:
             self.succeeded()
 
-    def _tell(self, news: list[str]) -> None:
+    def _tell(self, now: float, news: list[str]) -> None:
         for cause in news:
-            self.env.emit("resilient.rate_limit.changed", policy=self.label, rate=self.machine.rate, cause=cause)
+            self.env.emit("resilient.rate_limit.changed", policy=self.label, rate=self.machine.rate(now), cause=cause)
 
     def peek(self, cost: int = 1) -> Allowance:
         """Return what a call would be told now, and take nothing."""
@@ -205,7 +220,7 @@ class RateLimitGuard(Guard):
     @property
     def rate(self) -> float:
         """The rate in force, in calls per `per`."""
-        return self.machine.rate
+        return self.machine.rate(self.env.now())
 
     def snapshot(self) -> dict[str, object]:
         """Return the rate in force and what is left of the burst."""
@@ -213,7 +228,7 @@ class RateLimitGuard(Guard):
         return {
             "rate": self.rate,
             "configured_rate": self._policy.settings.rate,
-            "adapting": self.machine.adapting,
+            "adapting": self.machine.reduced(self.env.now()),
             "burst": self._policy.settings.burst,
             "remaining": allowance.remaining,
             "retry_after": allowance.retry_after,
@@ -221,7 +236,7 @@ class RateLimitGuard(Guard):
 
     def resting(self) -> bool:
         """Tell whether the rate is the configured one and the burst is full."""
-        return not self.machine.adapting and self.peek().reset_after == 0
+        return not self.machine.reduced(self.env.now()) and self.peek().reset_after == 0
 
     def renew(self) -> None:
         """Start afresh in a forked child: new locks, the full burst, the configured rate."""

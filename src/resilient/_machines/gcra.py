@@ -71,8 +71,8 @@ class Gcra:
 
     """
 
-    __slots__ = ("_burst", "_configured", "_gone", "_interval", "_lock", "_paused", "_returned", "_scale",
-                 "_shift", "_tat", "_tolerance")  # fmt: skip
+    __slots__ = ("_advised", "_burst", "_configured", "_gone", "_interval", "_lapse", "_lock", "_paced", "_paused",
+                 "_returned", "_scale", "_shift", "_tat", "_tolerance")  # fmt: skip
 
     def __init__(self, interval: Fraction, burst: int) -> None:
         self._scale = interval.denominator
@@ -84,11 +84,12 @@ class Gcra:
     def renew(self) -> None:
         """Start afresh: a new lock, a full bucket, the configured rate, nobody waiting."""
         self._lock = Lock()
-        self._interval = self._configured
+        self._interval = self._paced = self._configured
+        self._advised = self._lapse = 0
         self._tat = 0
         self._paused = 0
         self._shift = 0
-        self._returned: deque[Turn] = deque()
+        self._returned: deque[Turn | None] = deque()
         self._gone: dict[int, int] = {}
 
     def admit(self, now: float, cost: int = 1) -> bool:
@@ -162,6 +163,7 @@ class Gcra:
         """Return the seconds until a call of this cost would pass, or None if it never will."""
         instant = round(now * NANO) * self._scale
         with self._lock:
+            self._fold(instant)
             at = self._slot(instant, max(self._tat, instant), cost)
         return None if at is None else self._seconds(at - instant)
 
@@ -172,8 +174,20 @@ class Gcra:
         The burst shrinks with the rate, for the tolerance is a time; never below one call.
         """
         with self._lock:
-            interval = self._configured if rate is None else math.ceil(self._scale * NANO / rate)
-            self._interval = max(self._configured, interval)
+            self._paced = self._configured if rate is None else self._spaced(rate)
+            self._interval = max(self._paced, self._advised)
+
+    def advise(self, now: float, rate: float | None, seconds: float = 0.0) -> None:
+        """Keep the rate at or below `rate` for so long, whatever `pace` says meanwhile.
+
+        A newer advice replaces the one in force, None takes it back. It ends by itself.
+        """
+        instant = round(now * NANO) * self._scale
+        with self._lock:
+            self._lapse = instant + math.ceil(seconds * NANO) * self._scale
+            self._advised = 0 if rate is None else self._spaced(rate)
+            self._interval = max(self._paced, self._advised)
+            self._returned.append(None)
 
     def pause(self, now: float, seconds: float) -> bool:
         """Let nobody pass for so long; all waiting slots move back by as much.
@@ -202,18 +216,31 @@ class Gcra:
         need = cost * self._interval
         return max(tat + need - max(self._tolerance, need), self._paused, instant)
 
+    def _spaced(self, rate: float) -> int:
+        return max(self._configured, math.ceil(self._scale * NANO / rate))
+
     def _fold(self, instant: int) -> None:
-        """Take back the reservations that were given up, as far as they are the newest."""
+        """Take back the reservations that were given up, as far as they are the newest.
+
+        While an advice is in force, a None among them has every call look here whether it is
+        over; calls without one pay nothing for it.
+        """
         if not self._returned:
             return
         gone = {after: before for after, before in self._gone.items() if after > instant}
         while self._returned:
             turn = self._returned.popleft()
-            self.lag(turn)
-            gone[turn.after] = turn.before
+            if turn is not None:
+                self.lag(turn)
+                gone[turn.after] = turn.before
         while self._tat in gone:
             self._tat = gone.pop(self._tat)
         self._gone = gone
+        if instant >= self._lapse:
+            self._advised = 0
+            self._interval = self._paced
+        elif self._advised:
+            self._returned.append(None)
 
     def _seconds(self, units: int) -> float:
         return units / (self._scale * NANO)
