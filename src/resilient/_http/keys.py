@@ -1,0 +1,172 @@
+"""Idempotency keys: one name per call, so that a server can tell a repetition from a new order.
+
+Two ways to write them are in use. The IETF draft's field is a structured string, in quotes; many
+vendors want the bare key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+from resilient import _check, faults
+
+__all__ = ["IdempotencyKey", "checked_key", "random_key", "same_origin"]
+
+LONGEST = 255
+"""Characters of a bare key; vendors refuse longer ones."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing, and so need no key."""
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def random_key() -> str:
+    """Return a random UUID (version 4)."""
+    number = bytearray(os.urandom(16))
+    number[6] = number[6] & 0x0F | 0x40
+    number[8] = number[8] & 0x3F | 0x80
+    text = number.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def checked_key(name: str, key: object) -> str:
+    """Return a key that a header can carry.
+
+    Raises:
+        TypeError: If it is no string.
+        ConfigError: If it is empty, has other characters than printable ASCII, or begins or ends
+            with a space, which would be lost on the way.
+
+    """
+    if not isinstance(key, str):
+        _check.refuse_type(name, key, "a string")
+    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        _check.refuse(name, key, "one or more printable ASCII characters, without a space at either end")
+    return key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """Give requests of unsafe methods a key that stays the same over all attempts and hops of a call.
+
+    A key that the user's request carries already is left alone.
+
+    Args:
+        header: Name of the header.
+        style: "raw" writes the bare key, of at most 255 characters; "quoted" writes it as a
+            structured field's string, in double quotes, as the IETF draft asks.
+        methods: Methods that get a key without being asked.
+        make: Returns a new key; random ones if left out.
+
+    Raises:
+        ConfigError: If the header or a method is no token, or the style is unknown.
+
+    Example:
+        >>> IdempotencyKey(style="quoted").wire("8e03978e-40d5-43e8-bc93-6894a57f9324")
+        '"8e03978e-40d5-43e8-bc93-6894a57f9324"'
+
+    """
+
+    header: str = "Idempotency-Key"
+    style: Literal["raw", "quoted"] = "raw"
+    methods: tuple[str, ...] = ("POST", "PATCH")
+    make: Callable[[], str] = random_key
+
+    def __post_init__(self) -> None:
+        """Check and normalise."""
+        if not isinstance(self.header, str):
+            _check.refuse_type("header", self.header, "the name of a header")
+        if not _TOKEN.fullmatch(self.header):
+            _check.refuse("header", self.header, "the name of a header: letters, digits and !#$%&'*+-.^_`|~")
+        if self.style not in ("raw", "quoted"):
+            _check.refuse("style", self.style, '"raw" or "quoted"')
+        methods: object = self.methods
+        if isinstance(methods, str) or not isinstance(methods, Iterable):
+            _check.refuse_type("methods", methods, 'several names of methods, such as ("POST", "PATCH")')
+        object.__setattr__(self, "methods", tuple(map(_method, methods)))
+        _check.plain("make", self.make, "a function that returns a new key")
+
+    def wire(self, key: str) -> str:
+        r"""Return a key as the header carries it.
+
+        Raises:
+            TypeError: If it is no string.
+            ConfigError: If it has other characters than printable ASCII, or is empty or too long.
+
+        Example:
+            >>> print(IdempotencyKey(style="quoted").wire('a "b" c'))
+            "a \"b\" c"
+
+        """
+        checked_key("idempotency key", key)
+        if self.style == "quoted":
+            escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'
+        if len(key) > LONGEST:
+            _check.refuse("idempotency key", key, f"at most {LONGEST} characters")
+        return key
+
+    def fresh(self) -> str:
+        """Return a new key as the header carries it.
+
+        A `make` that raises or returns what no header can carry is reported once; the key is then
+        a random one.
+        """
+        try:
+            return self.wire(self.make())
+        except Exception as fault:  # noqa: BLE001 -- the call matters more than the shape of its key
+            faults.report(self.make, fault)
+            return self.wire(random_key())
+
+    def value(self, method: str, wanted: object = None) -> str | None:
+        """Return what the header of a request without a key shall carry, or None for no header.
+
+        Args:
+            method: The request's method.
+            wanted: What was asked for this call: a key, True for a new one, False for none, None
+                for what the method says. A safe method gets none, unless it is listed.
+
+        """
+        listed = method in self.methods
+        if wanted is False or not (listed or (wanted is not None and method not in SAFE)):
+            return None
+        return self.fresh() if wanted is None or wanted is True else self.wire(cast("str", wanted))
+
+
+def _method(name: object) -> str:
+    if not isinstance(name, str):
+        _check.refuse_type("methods", name, "names of methods")
+    if not _TOKEN.fullmatch(name):
+        _check.refuse("methods", name, "names of methods")
+    return name.upper()
+
+
+class Address(Protocol):
+    """The URL object of a family."""
+
+    @property
+    def scheme(self) -> str:
+        """The scheme, in lower case."""
+
+    @property
+    def host(self) -> str:
+        """The host, in lower case, without brackets."""
+
+    @property
+    def port(self) -> int | None:
+        """The port, if it is written and not the scheme's own."""
+
+
+def same_origin(one: Address, other: Address) -> bool:
+    """Tell whether two URLs have the same scheme, host and port; one without a host has no origin."""
+    return bool(one.host) and _origin(one) == _origin(other)
+
+
+def _origin(url: Address) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, _PORTS.get(url.scheme) if url.port is None else url.port
