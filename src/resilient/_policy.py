@@ -120,6 +120,9 @@ class Exchange(Protocol):
     good: bool
     """Whether nobody wants another attempt instead of the last answer."""
 
+    over: bool
+    """Whether the last answer was a success and has nothing open, so that permits are settled at once."""
+
     bad: bool
     """Whether the last answer was a failure or throttled."""
 

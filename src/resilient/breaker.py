@@ -34,7 +34,11 @@ except BaseException as error_:
 window_.succeed(None)  #: !judged&!clocked&!streamed
 window_.step()  #: !judged&clocked&!streamed
 breaker_.succeeded(window_, result)  #: judged&!streamed
-exchange.held.append((breaker_, window_))  #: streamed
+if exchange.over:  #: streamed
+    window_.succeed(None)  #: streamed&!clocked
+    window_.step()  #: streamed&clocked
+else:  #: streamed
+    exchange.held.append((breaker_, window_))  #: streamed
 """
 
 

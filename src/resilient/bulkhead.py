@@ -39,7 +39,10 @@ else:                                          #: hop
 line_.free.append(permit_)                     #: !hop & !streamed
 if line_.waiting:                              #: !hop & !streamed
     line_.hand_over()                          #: !hop & !streamed
-exchange.held.append((bulkhead_, permit_))     #: streamed
+if exchange.over:                              #: streamed
+    line_.give(permit_)                        #: streamed
+else:                                          #: streamed
+    exchange.held.append((bulkhead_, permit_)) #: streamed
 """
 
 

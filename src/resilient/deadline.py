@@ -21,6 +21,11 @@ enter = _AMBIENT.set
 leave = _AMBIENT.reset
 
 
+def until(end: float) -> float:
+    """Return the earlier of an absolute end and the ambient deadline."""
+    return min(end, _AMBIENT.get())
+
+
 def remaining() -> float | None:
     """Return the seconds left until the ambient deadline (0.0 once passed), or None without one.
 

@@ -201,13 +201,13 @@ class Classifier:
             return _with_hint(attached, hint)
         return FAILURE if hint is None else Verdict(Outcome.FAILURE, Certainty.UNKNOWN, hint)
 
-    def of_result(self, result: object) -> Verdict:
-        """Return the verdict on an attempt that returned."""
+    def of_result(self, result: object, default: Verdict = SUCCESS) -> Verdict:
+        """Return the verdict on an attempt that returned; `default` where nothing else is said."""
         if self.result is None:
-            return SUCCESS
+            return default
         judged = _ask(self.result, result)
         if judged is None:
-            return SUCCESS
+            return default
         return _with_hint(judged, None)
 
 

@@ -23,11 +23,11 @@ class Permit:
 
     __slots__ = ("_env", "_first", "_held")
 
-    def __init__(self, env: Env) -> None:
-        """Start with nothing admitted."""
+    def __init__(self, env: Env, held: list[tuple[Admission, object]] | None = None) -> None:
+        """Start with what has been admitted, which is nothing yet if not given."""
         self._env = env
         self._first: Callable[[], int] = count().__next__
-        self._held: list[tuple[Admission, object]] = []
+        self._held = [] if held is None else held
 
     def succeeded(self) -> None:
         """Say that the attempt succeeded."""

@@ -1,0 +1,100 @@
+"""One call through a transport: what its answers and errors mean.
+
+The woven pipeline calls `attempt()` and `discard()` of the two classes in `io`, which share what
+needs no I/O: it stands here, and in `sending` and `keeping`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resilient._guards.timeout import AmbientCut, Cut
+from resilient._http import hints, quota
+from resilient._http.keeping import Keeping
+from resilient._http.verdicts import IDEMPOTENT, RETRIED
+from resilient.errors import BulkheadFull, CallTimeout
+from resilient.outcome import INCONCLUSIVE, SUCCESS, Certainty, Outcome, Verdict, attach, from_status, thrown_away
+
+_SLACK = 0.002
+"""Seconds by which a timer may fire early."""
+
+_SURE = (Certainty.NOT_SENT, Certainty.REFUSED)
+_BAD = (Outcome.FAILURE, Outcome.THROTTLED)
+
+
+class Exchange(Keeping):
+    """One call, from the client's request to the end of its answer."""
+
+    def received(self, response: Any) -> None:  # noqa: ANN401
+        """Judge an answer by its status and headers."""
+        self.response = response
+        self.spare = False
+        route = self.route
+        if response.status_code < 400 and not route.curious:  # noqa: PLR2004 -- HTTP's own number
+            self.verdict = SUCCESS
+            self.good, self.bad, self._hint = True, False, None
+        else:
+            self._judge(response)
+        self.over = self.verdict is SUCCESS and type(response.stream) is route.core.family.byte_stream
+
+    def _judge(self, response: Any) -> None:  # noqa: ANN401
+        route, status = self.route, response.status_code
+        hint = hints.read(response.headers, status)
+        self._hint = hint.should_retry if status >= 400 else None  # noqa: PLR2004
+        verdict = from_status(status, hint.retry_after)
+        if status == 403 and hint.retry_after is not None:  # noqa: PLR2004 -- GitHub's way to say "too fast"
+            verdict = Verdict(Outcome.THROTTLED, Certainty.REFUSED, hint.retry_after)
+        if route.env.classifier.result is not None:
+            response.request = self.request
+            verdict = route.env.classifier.of_result(response, verdict)
+        self.verdict = verdict
+        self.bad = verdict.outcome in _BAD
+        self.good = not self.bad and not self._hint
+        if route.limiters:
+            stated = quota.read(response.headers)
+            if stated is not None and stated.pace is not None:
+                for limiter in route.limiters:
+                    limiter.paced(stated.pace, stated.seconds, stated.remaining)
+
+    def failed(self, error: BaseException) -> BaseException:
+        """Judge an error of an attempt; return what to raise in its place, or the error itself."""
+        core, env = self.route.core, self.route.env
+        if not isinstance(error, Exception) or thrown_away(error):
+            return error
+        if self.upload is not None and self.upload.fault is not None:
+            attach(error, INCONCLUSIVE)  # the caller's own body, also where the client has given it another name
+            return error
+        if isinstance(error, core.late_errors) and env.now() + _SLACK >= self.end:
+            return self.timed_out(self.cut, env.now() - self.began)
+        if isinstance(error, core.family.pool_timeout) and self.route.pool.owned:
+            return BulkheadFull(env.downstream, "connection_pool", None, "pool_wait")
+        verdict = core.verdicts.of(error)
+        if verdict is not None:
+            attach(error, verdict)
+        return error
+
+    def timed_out(self, cut: Cut | None, ran: float) -> CallTimeout:
+        """Return the error for an attempt that our own deadline cut."""
+        if cut is None:  # a deadline of the caller's, around a stream that no timeout covers
+            cut = AmbientCut(ran, ran)
+        return CallTimeout(self.route.env.downstream, cut.label, cut.seconds, ran, cut.whole)
+
+    def obstacle(self, verdict: Verdict, error: Exception | None) -> str | None:
+        """Return why another attempt is out of the question, or None.
+
+        "server" said so; "status" is not worth it; "unsafe" to repeat; "body" cannot be sent again.
+        """
+        hint = self._hint if error is None else None
+        if hint is False:
+            return "server"
+        if error is None and not (hint or self.good or self._retried(verdict)):
+            return "status"
+        sure = verdict.certainty in _SURE or hint
+        if not sure and self.request.method not in IDEMPOTENT and self.key is None:
+            return "unsafe"
+        if self.upload is not None and not self.upload.rewind():
+            return "body"
+        return None
+
+    def _retried(self, verdict: Verdict) -> bool:
+        return self.response.status_code in RETRIED or verdict.outcome is Outcome.THROTTLED

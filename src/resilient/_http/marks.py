@@ -1,0 +1,60 @@
+"""The headers that we add to a copy of the request: key, attempt number, deadline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient._http.keys import SAFE, IdempotencyKey, same_origin
+from resilient._policy import NEVER
+
+if TYPE_CHECKING:
+    from resilient._http.sending import Sending
+    from resilient._http.settings import Settings
+
+_USUAL = IdempotencyKey()
+
+
+class Marks:
+    """Writes what the settings of a transport ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Remember what is to be written."""
+        self._makes = settings.idempotency is not None
+        self._style = settings.idempotency or _USUAL
+        self._attempt = settings.attempt_header
+        self._deadline = settings.deadline_header
+        self.writes = bool(settings.idempotency or settings.attempt_header or settings.deadline_header)
+
+    def key(self, exchange: Sending) -> str | None:
+        """Return the call's idempotency key; the user's own header comes first, then that of an earlier hop."""
+        request, hops = exchange.request, exchange.hops
+        if request.method in SAFE and not self._makes:
+            return None
+        if hops is not None and not same_origin(hops.origin, request.url):
+            return None
+        given: str | None = request.headers.get(self._style.header)
+        if given is not None:
+            return given
+        wanted = exchange.options.idempotency_key
+        if hops is not None and hops.key is not None and request.method not in SAFE:
+            return hops.key
+        if self._makes or wanted is not None:
+            return self._style.value(request.method, wanted)
+        return None
+
+    def write(self, exchange: Sending, copy: Any, left: float) -> None:  # noqa: ANN401 -- a request of either family
+        """Write the headers of one attempt; the client's own headers object stays as it is."""
+        added: list[tuple[str, str]] = []
+        if exchange.key is not None:
+            added.append((self._style.header, exchange.key))
+        if self._attempt is not None:
+            added.append((self._attempt, str(exchange.retries + exchange.attempts)))
+        if self._deadline is not None and left < NEVER:
+            added.append((self._deadline.name, self._deadline.encode(left)))
+        abroad = exchange.hops is not None and self._style.header in copy.headers and exchange.key is None
+        if added or abroad:
+            copy.headers = headers = copy.headers.copy()
+            for name, value in added:
+                headers[name] = value
+            if abroad:
+                del headers[self._style.header]

@@ -1,0 +1,191 @@
+"""Which downstream a request goes to: its pipeline and its connection pool.
+
+A pattern is an origin, such as "https://payments.internal", with an optional path prefix, or a
+wildcard: "https://*.example.com", "all://example.com", "all://". The most particular one that
+fits wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
+
+from resilient import _check
+from resilient._guards.bulkhead import BulkheadGuard
+from resilient._guards.fallback import FallbackGuard
+from resilient._guards.rate_limit import RateLimitGuard
+from resilient._guards.retry import RetryGuard
+from resilient._guards.timeout import TimeoutGuard
+from resilient._http.options import DEFAULT, CallOptions
+from resilient._http.patterns import Pattern
+from resilient._policy import NEVER, Colour
+from resilient._runtime import live
+from resilient.keyed import Keyed
+from resilient.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from resilient._http.transport import Core
+    from resilient.clock import Clock
+
+_USUAL_LIMIT = 100
+"""Connections of a downstream whose pipeline has no bulkhead."""
+
+_MOST_HOSTS = 64
+"""Hosts that get a pipeline of their own from a function; all others share one."""
+
+_MOST_KNOWN = 1024
+"""Origins whose route is remembered."""
+
+Default = Pipeline | Keyed | Callable[[str], Pipeline]
+
+
+class Route:
+    """A pipeline as one transport uses it."""
+
+    __slots__ = ("_colour", "core", "curious", "env", "limiters", "pipeline", "pool", "whole", "woven")
+
+    def __init__(self, core: Core, pipeline: Pipeline, pool: Any, colour: Colour) -> None:  # noqa: ANN401
+        """Weave the pipeline for calls that outlast their function."""
+        assembly = pipeline._assembly  # noqa: SLF001 -- the transport weaves it in a form of its own
+        guards = assembly.guards
+        self.core, self.pipeline, self.pool, self._colour = core, pipeline, pool, colour
+        self.env = assembly.env
+        self.limiters = [each for each in guards if isinstance(each, RateLimitGuard) and each.policy.adaptive]
+        self.curious = bool(self.limiters) or self.env.classifier.result is not None
+        places = [place for place, each in enumerate(guards) if isinstance(each, RetryGuard)]
+        outer = guards[: places[0]] if places else guards
+        self.whole = min((each.seconds for each in outer if isinstance(each, TimeoutGuard)), default=NEVER)
+        self.woven: FunctionType = assembly.streamed(colour)
+        for each in guards:
+            if isinstance(each, FallbackGuard):
+                core.check_fallback(each.policy.value)
+
+    def woven_for(self, options: CallOptions) -> FunctionType:
+        """Return the woven function with the limits that a request asks for."""
+        if options is DEFAULT:
+            return self.woven
+        attempts, timeout = options.most_attempts, options.timeout
+        guards = self.pipeline._assembly.guards  # noqa: SLF001
+        if not options.retry and not any(isinstance(each, RetryGuard) for each in guards):
+            attempts = None
+        if attempts is None and timeout is None:
+            return self.woven
+        variant = self.pipeline.with_options(timeout=timeout, attempts=attempts)
+        return variant._assembly.streamed(self._colour)  # noqa: SLF001
+
+
+class Routes:
+    """Finds the route of a URL; what it found for an origin is remembered."""
+
+    def __init__(
+        self,
+        core: Core,
+        pipelines: Pipeline | Mapping[str, Pipeline],
+        default: Default | None,
+        pool: Any,  # noqa: ANN401 -- of either colour
+        colour: Colour,
+    ) -> None:
+        """Make a route for every pipeline.
+
+        Args:
+            core: What the routes of one transport share.
+            pipelines: One for all requests, or several by pattern.
+            default: For requests that no pattern fits: one pipeline, a family by origin, or a
+                function of the origin's name that makes one.
+            pool: A function that returns the pool of a downstream: `(name, limit, env)`.
+            colour: "sync" or "async".
+
+        """
+        self._core, self._pool, self._colour = core, pool, colour
+        self._lock = Lock()
+        self._routes: dict[Pipeline, Route] = {}
+        self._known: dict[tuple[str, str, int | None], list[tuple[Pattern | None, Route]]] = {}
+        self._hosts: dict[str, Pipeline] = {}
+        self._default = _checked_default(default)
+        self._only: Route | None = None
+        self._patterns: list[tuple[Pattern, Route]] = []
+        if isinstance(pipelines, Pipeline):
+            self._only = self._route(pipelines)
+        elif isinstance(pipelines, Mapping):
+            for pattern, pipeline in pipelines.items():
+                if not isinstance(pipeline, Pipeline):
+                    _check.refuse_type(f"pipelines[{pattern!r}]", pipeline, "a Pipeline")
+                self._patterns.append((Pattern(pattern), self._route(pipeline)))
+            self._patterns.sort(key=lambda pair: pair[0].order)
+        else:
+            _check.refuse_type("pipelines", pipelines, "a Pipeline, or a mapping of origins or patterns to pipelines")
+        live.add(self)
+
+    def find(self, url: Any) -> Route:  # noqa: ANN401 -- the URL of either family
+        """Return the route of a request to `url`."""
+        if self._only is not None:
+            return self._only
+        origin = (url.scheme, url.host, url.port)
+        candidates = self._known.get(origin)
+        if candidates is None:
+            candidates = self._candidates(origin)
+        for pattern, route in candidates:
+            if pattern is None or pattern.covers(url.path):
+                return route
+        return self._unknown(origin)
+
+    def _candidates(self, origin: tuple[str, str, int | None]) -> list[tuple[Pattern | None, Route]]:
+        found: list[tuple[Pattern | None, Route]] = [pair for pair in self._patterns if pair[0].fits(*origin)]
+        if not isinstance(self._default, Keyed) and not any(not each.path for each, _ in found if each is not None):
+            found.append((None, self._unknown(origin)))
+        with self._lock:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            return self._known.setdefault(origin, found)
+
+    def _unknown(self, origin: tuple[str, str, int | None]) -> Route:
+        scheme, host, port = origin
+        name = f"{scheme}://{host}" + ("" if port is None else f":{port}")
+        default = self._default
+        if isinstance(default, Pipeline):
+            return self._route(default)
+        if isinstance(default, Keyed):
+            return self._route(default[name])
+        with self._lock:
+            pipeline = self._hosts.get(name)
+            full = len(self._hosts) >= _MOST_HOSTS
+        if pipeline is None:
+            pipeline = _made(default, "other" if full else name)
+            if not full:
+                with self._lock:
+                    pipeline = self._hosts.setdefault(name, pipeline)
+        return self._route(pipeline)
+
+    def _route(self, pipeline: Pipeline) -> Route:
+        route = self._routes.get(pipeline)
+        if route is None:
+            limits = [each.line.limit for each in pipeline._assembly.guards if isinstance(each, BulkheadGuard)]  # noqa: SLF001
+            pool = self._pool(pipeline.name, min(limits, default=_USUAL_LIMIT), pipeline._assembly.env)  # noqa: SLF001
+            route = Route(self._core, pipeline, pool, self._colour)
+            with self._lock:
+                if len(self._routes) >= _MOST_KNOWN:
+                    self._routes.clear()
+                route = self._routes.setdefault(pipeline, route)
+        return route
+
+    def renew(self) -> None:
+        """Replace the lock, in a forked child."""
+        self._lock = Lock()
+
+    def use_clock(self, clock: Clock) -> None:
+        """Do nothing: pipelines hear of clocks themselves."""
+
+
+def _checked_default(default: object) -> Default:
+    if not (isinstance(default, (Pipeline, Keyed)) or callable(default)):
+        _check.refuse_type("default", default, "a Pipeline, a Keyed, or a function of a name such as `standard`")
+    return cast("Default", default)
+
+
+def _made(default: Callable[[str], Pipeline], name: str) -> Pipeline:
+    pipeline = default(name)
+    if not isinstance(pipeline, Pipeline):
+        _check.refuse_type("default", pipeline, "a function that returns a Pipeline")
+    return pipeline

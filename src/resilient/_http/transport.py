@@ -1,0 +1,230 @@
+"""The transports, without a family: a door binds them to its own base classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Literal
+
+from resilient._deadline_header import DeadlineHeader
+from resilient._http.family import Family
+from resilient._http.hops import Hops
+from resilient._http.io import AsyncExchange, SyncExchange
+from resilient._http.keys import IdempotencyKey
+from resilient._http.marks import Marks
+from resilient._http.options import DEFAULT, EXTENSION, parse
+from resilient._http.owned import AsyncConnections, AsyncWrapped, Connections, Wrapped
+from resilient._http.refusals import answer
+from resilient._http.routes import Default, Routes
+from resilient._http.settings import Settings
+from resilient._http.verdicts import ErrorVerdicts
+from resilient._policy import Colour
+from resilient.deadline import enter, leave, until
+from resilient.errors import Rejected, ResilienceError
+from resilient.pipeline import Pipeline
+from resilient.standard import standard
+
+__all__ = ["AsyncTransport", "Core", "SyncTransport"]
+
+
+class Core:
+    """What all routes of one transport share."""
+
+    def __init__(self, family: Family, body: Any, settings: Settings) -> None:  # noqa: ANN401 -- made per family
+        """Bind the family to the settings."""
+        self.family = family
+        self.body = body
+        self.settings = settings
+        self.marks = Marks(settings)
+        self.verdicts = ErrorVerdicts(family)
+        self.late_errors = (family.timeout_exception, TimeoutError)
+
+    def check_fallback(self, value: object) -> None:
+        """Refuse a fixed answer that is no response of this family.
+
+        Raises:
+            TypeError: Saying what it must be.
+
+        """
+        if not callable(value) and not isinstance(value, self.family.response):
+            name = self.family.name
+            message = f"in a transport a Fallback must answer with an {name}.Response or a function, got {value!r}"
+            raise TypeError(message)
+
+
+class Transport:
+    """What the two colours share: construction and the way of a refusal."""
+
+    family: ClassVar[Family]
+    body: ClassVar[Any]
+    colour: ClassVar[Colour]
+
+    def __init__(  # noqa: PLR0913 -- one setting for each thing a transport can do
+        self,
+        pipelines: Pipeline | Mapping[str, Pipeline],
+        *,
+        default: Default = standard,
+        transport: Any = None,  # noqa: ANN401 -- of either family
+        owns_transport: bool = True,
+        idempotency: IdempotencyKey | None = None,
+        rejections: Literal["raise", "answer"] = "raise",
+        attempt_header: str | None = None,
+        deadline_header: DeadlineHeader | None = None,
+        **pool: Any,  # noqa: ANN401 -- checked by the family's own transport
+    ) -> None:
+        """Make the routes; connections are opened with the first request.
+
+        Args:
+            pipelines: The pipeline of the one downstream behind this transport, or several by
+                origin or pattern, as in `{"https://api.example.com": payments}`.
+            default: For hosts that no pattern fits: a pipeline they share, a `Keyed`, or a
+                function of the origin such as `standard` that makes one pipeline per host, for
+                64 hosts; all further ones share the one named "other".
+            transport: Another transport of the same family to send through, in place of pools of
+                our own. Its deadlines are kept as well as it lets us.
+            owns_transport: Whether closing this transport closes that one.
+            idempotency: Give unsafe requests a key, so that they may be retried.
+            rejections: "raise" raises our refusals; "answer" turns them into responses 503.
+            attempt_header: Name of a header with the number of the attempt, from 1 on.
+            deadline_header: Tell the server how much time is left.
+            pool: Options of the connection pools, as of the family's own transport: `verify`,
+                `cert`, `trust_env`, `http1`, `http2`, `proxy`, `uds`, `local_address`,
+                `socket_options`, `keepalive_expiry`. How many connections there are follows from
+                the pipeline's bulkhead.
+
+        Raises:
+            TypeError: If the transport is of another family, or an argument of a wrong type.
+            ConfigError: If a value is out of range.
+
+        """
+        settings = Settings(
+            idempotency=idempotency,
+            rejections=rejections,
+            attempt_header=attempt_header,
+            deadline_header=deadline_header,
+        )
+        self.core = Core(self.family, self.body, settings)
+        self._pools = self._connections(transport, pool, owns=owns_transport)
+        self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
+
+    def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Any:  # noqa: ANN401
+        raise NotImplementedError
+
+    def _refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401
+        """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
+        if self.core.settings.rejections == "answer" and isinstance(error, Rejected):
+            return answer(self.family, error)
+        dressed = self.family.dressed(error, request)
+        if dressed is error:
+            raise error
+        raise dressed from error.__cause__
+
+
+class SyncTransport(Transport):
+    """Sends the requests of a plain client, from any number of threads."""
+
+    colour = "sync"
+
+    def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Connections | Wrapped:  # noqa: ANN401
+        if transport is None:
+            return Connections(self.family, options)
+        self.family.refuse_other(transport, "BaseTransport")
+        return Wrapped(transport, options, owns=owns)
+
+    def handle_request(self, request: Any) -> Any:  # noqa: ANN401 -- of either family
+        """Send a request through its pipeline; return the response, whose body is open."""
+        extensions = request.extensions
+        options = parse(extensions[EXTENSION]) if EXTENSION in extensions else DEFAULT
+        route = self.routes.find(request.url)
+        hops = Hops.of(request, route.env.now()) if Hops.KEY in extensions else None
+        exchange = SyncExchange(route, request, options, hops)
+        token = None if hops is None else enter(until(hops.end))
+        try:
+            response = route.woven_for(options)(exchange)
+            return exchange.finish(response)
+        except ResilienceError as error:
+            exchange.close()
+            return self._refused(error, request)
+        except BaseException:
+            exchange.close()
+            raise
+        finally:
+            if token is not None:
+                leave(token)
+
+    def __enter__(self) -> Any:  # noqa: ANN401 -- Self, of a class that is made per family
+        """Enter the wrapped transport, once, however often this one is mounted."""
+        self._pools.enter()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Leave it with the last."""
+        self._pools.leave(exc_type, exc_value, traceback)
+
+    def close(self) -> None:
+        """Close all connections; a request after that opens new ones."""
+        self._pools.close()
+
+
+class AsyncTransport(Transport):
+    """Sends the requests of an async client, under asyncio and trio."""
+
+    colour = "async"
+
+    def _connections(
+        self,
+        transport: Any,  # noqa: ANN401
+        options: dict[str, Any],
+        *,
+        owns: bool,
+    ) -> AsyncConnections | AsyncWrapped:
+        if transport is None:
+            return AsyncConnections(self.family, options)
+        self.family.refuse_other(transport, "AsyncBaseTransport")
+        return AsyncWrapped(transport, options, owns=owns)
+
+    async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
+        """Send a request through its pipeline; return the response, whose body is open."""
+        extensions = request.extensions
+        options = parse(extensions[EXTENSION]) if EXTENSION in extensions else DEFAULT
+        route = self.routes.find(request.url)
+        hops = Hops.of(request, route.env.now()) if Hops.KEY in extensions else None
+        exchange = AsyncExchange(route, request, options, hops)
+        token = None if hops is None else enter(until(hops.end))
+        thrown = False
+        try:
+            response = await route.woven_for(options)(exchange)
+            return exchange.finish(response)
+        except ResilienceError as error:
+            await exchange.close(error)
+            return self._refused(error, request)
+        except BaseException as error:
+            thrown = isinstance(error, GeneratorExit)
+            await exchange.close(error)
+            raise
+        finally:
+            if token is not None and not thrown:  # else this may be somebody else's context
+                leave(token)
+
+    async def __aenter__(self) -> Any:  # noqa: ANN401
+        """Enter the wrapped transport, once, however often this one is mounted."""
+        await self._pools.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Leave it with the last."""
+        await self._pools.leave(exc_type, exc_value, traceback)
+
+    async def aclose(self) -> None:
+        """Close all connections; a request after that opens new ones."""
+        await self._pools.close()
