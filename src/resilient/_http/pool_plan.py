@@ -1,0 +1,81 @@
+"""How the inner transports of one transport object are made: all alike, with one TLS context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from resilient import _check
+from resilient._http.backend import clamp
+from resilient._http.family import Family
+
+KEEPALIVE_EXPIRY = 5.0
+"""Seconds after which an unused connection is closed, unless the user says otherwise."""
+
+STREAMS = 100
+"""Connections beyond the limit, for endless streams, which hold no place in a bulkhead."""
+
+_OURS = {
+    "limits": "left out: each downstream's Bulkhead limits its pool (keepalive_expiry may be given)",
+    "retries": "left out: a Retry policy decides what is sent again",
+}
+
+
+class Tls:
+    """The TLS context that all pools share; making one takes some 20 ms and loads all certificates."""
+
+    def __init__(self, family: Family, *, verify: Any = True, cert: Any = None, trust_env: bool = True) -> None:  # noqa: ANN401
+        """Remember what the family's `create_ssl_context` is to be given."""
+        self._family = family
+        self._settings = {"verify": verify, "cert": cert, "trust_env": trust_env}
+        self._made: dict[str, Any] = {}
+
+    def context(self) -> Any:  # noqa: ANN401 -- an `ssl.SSLContext`
+        """Return the context; made at the first call, and if two threads come first, one of theirs is it."""
+        known = self._made.get("context")
+        if known is not None:
+            return known
+        return self._made.setdefault("context", self._family.module.create_ssl_context(**self._settings))
+
+
+class Plan:
+    """Makes inner transports.
+
+    Args:
+        family: The client family.
+        kind: "HTTPTransport" or "AsyncHTTPTransport".
+        options: Keyword arguments of that class, and `keepalive_expiry` in seconds.
+        streams: Connections that each pool may have beyond its limit.
+
+    Raises:
+        ConfigError: If an option is given that a policy decides.
+
+    """
+
+    def __init__(self, family: Family, kind: str, options: Mapping[str, Any], *, streams: int = STREAMS) -> None:
+        """Check and remember."""
+        for name, allowed in _OURS.items():
+            if name in options:
+                _check.refuse(name, options[name], allowed)
+        rest = dict(options)
+        tls = {name: rest.pop(name) for name in ("verify", "cert", "trust_env") if name in rest}
+        self._tls = Tls(family, **tls)
+        self._family, self._kind, self._options = family, kind, rest
+        self._expiry = rest.pop("keepalive_expiry", KEEPALIVE_EXPIRY)
+        self._streams = streams
+
+    def make(self, limit: int | None) -> tuple[Any, bool]:
+        """Return a transport, and whether it keeps the ambient deadline by itself.
+
+        Over HTTP/2 one request may read for all others, by its own deadline, so that a clamped
+        network is not enough there.
+
+        Args:
+            limit: Requests at the same time; None for no limit.
+
+        """
+        most = None if limit is None else limit + self._streams
+        module = self._family.module
+        limits = module.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=self._expiry)
+        transport = getattr(module, self._kind)(verify=self._tls.context(), limits=limits, retries=0, **self._options)
+        return transport, clamp(transport) and not self._options.get("http2", False)
