@@ -20,6 +20,7 @@ from resilient._guards.retry import RetryGuard
 from resilient._guards.timeout import TimeoutGuard
 from resilient._http.options import DEFAULT, CallOptions
 from resilient._http.patterns import Pattern
+from resilient._http.pools import POOL_WAIT
 from resilient._policy import NEVER, Colour
 from resilient._runtime import live
 from resilient.keyed import Keyed
@@ -44,7 +45,7 @@ Default = Pipeline | Keyed | Callable[[str], Pipeline]
 class Route:
     """A pipeline as one transport uses it."""
 
-    __slots__ = ("_colour", "core", "curious", "env", "limiters", "pipeline", "pool", "whole", "woven")
+    __slots__ = ("_colour", "core", "curious", "env", "limiters", "pipeline", "pool", "swift", "wait", "whole", "woven")
 
     def __init__(self, core: Core, pipeline: Pipeline, pool: Any, colour: Colour) -> None:  # noqa: ANN401
         """Weave the pipeline for calls that outlast their function."""
@@ -54,6 +55,8 @@ class Route:
         self.env = assembly.env
         self.limiters = [each for each in guards if isinstance(each, RateLimitGuard) and each.policy.adaptive]
         self.curious = bool(self.limiters) or self.env.classifier.result is not None
+        self.swift = not core.marks.writes
+        self.wait = POOL_WAIT if pool.owned else NEVER
         places = [place for place, each in enumerate(guards) if isinstance(each, RetryGuard)]
         outer = guards[: places[0]] if places else guards
         self.whole = min((each.seconds for each in outer if isinstance(each, TimeoutGuard)), default=NEVER)

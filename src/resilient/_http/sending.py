@@ -10,7 +10,6 @@ from resilient._http.bodies import upload
 from resilient._http.hops import Hops
 from resilient._http.keys import SAFE
 from resilient._http.options import DEFAULT, EXTENSION, CallOptions
-from resilient._http.pools import POOL_WAIT
 from resilient._policy import NEVER
 from resilient.deadline import ambient
 from resilient.errors import DeadlineExceeded
@@ -19,25 +18,8 @@ from resilient.outcome import SUCCESS
 if TYPE_CHECKING:
     from resilient._http.routes import Route
 
-_NO_TIMEOUTS: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"))
-
-
-def _copied(request: Any) -> Any:  # noqa: ANN401
-    """Return a request of the same parts.
-
-    One by one: asking an object for its `__dict__` makes every later look at it slower (5 us of a
-    client's call, CPython 3.11).
-    """
-    copy = object.__new__(type(request))
-    copy.method = request.method
-    copy.url = request.url
-    copy.headers = request.headers
-    copy.stream = request.stream
-    try:  # noqa: SIM105 -- costs nothing where the body is in memory
-        copy._content = request._content  # noqa: SLF001 -- what both families keep a body in
-    except AttributeError:
-        pass
-    return copy
+_UNLIMITED: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"))
+_new = object.__new__
 
 
 class Sending:
@@ -81,7 +63,7 @@ class Sending:
         self.options = options
         self.hops = hops
         self.held: list[tuple[Any, Any]] = []
-        self.ambient = ambient()
+        self.swift = route.swift and options is DEFAULT and hops is None and request.method in SAFE
         if hops is not None:
             self.retries = hops.retries
 
@@ -95,50 +77,74 @@ class Sending:
         soonest = ambient()
         if soonest < end:  # no timeout of the pipeline, but a deadline of the caller's
             end, cut = soonest, AmbientCut(soonest - began, soonest - began)
-        self.end, self.cut, self.began = end, cut, began
+        self.end = end
+        self.cut = cut
+        self.began = began
         left = end - began
         if left <= 0:
             raise DeadlineExceeded(self.route.env.downstream, "deadline" if cut is None else cut.label, None)
         request = self.request
-        core = self.route.core
-        if not self.attempts:
-            self.started = began
-            if core.marks.writes or request.method not in SAFE:
-                self.key = core.marks.key(self)
-        self.attempts += 1
-        copy = _copied(request)
-        copy.extensions = self._extensions(left)
-        if type(copy.stream) is not core.family.byte_stream:
-            self._body(copy)
-        if core.marks.writes or self.key is not None or self.hops is not None:
-            core.marks.write(self, copy, left)
+        copy = _new(request.__class__)
+        copy.method = request.method
+        copy.url = request.url
+        copy.headers = request.headers
+        copy.stream = request.stream
+        try:  # noqa: SIM105 -- costs nothing where the body is in memory
+            copy._content = request._content  # noqa: SLF001 -- what both families keep a body in
+        except AttributeError:
+            pass
+        if self.attempts:
+            self.attempts += 1
+        else:
+            self.attempts, self.started = 1, began
+        if not self.swift or left == NEVER:
+            self._particular(copy, left)
+            return copy
+        given = request.extensions
+        limits = given.get("timeout", _UNLIMITED)
+        try:
+            connect, read, write, pool = limits["connect"], limits["read"], limits["write"], limits["pool"]
+        except KeyError:
+            self._particular(copy, left)
+            return copy
+        # Each cut to what is left; written out, for this is what every request pays.
+        wait = self.route.wait
+        if wait > left:
+            wait = left
+        self.timeouts = {
+            "connect": left if connect is None or connect > left else connect,
+            "read": left if read is None or read > left else read,
+            "write": left if write is None or write > left else write,
+            "pool": wait if pool is None or pool > wait else pool,
+        }
+        copy.extensions = {**given, "timeout": self.timeouts}
         return copy
 
-    def _extensions(self, left: float) -> dict[str, Any]:
-        """Return a copy of the client's extensions, without ours, its timeouts cut to what is left."""
+    def _particular(self, copy: Any, left: float) -> None:  # noqa: ANN401
+        """Fill in a request that needs more than its timeouts cut."""
+        core = self.route.core
+        if self.attempts == 1:
+            self.key = core.marks.key(self)
         given = self.request.extensions
-        extensions = {**given, "timeout": self._timeouts(given.get("timeout") or _NO_TIMEOUTS, left)}
-        if self.options is not DEFAULT:
-            extensions.pop(EXTENSION, None)
-        if self.hops is not None:
-            extensions.pop(Hops.KEY, None)
-        return extensions
+        copy.extensions = extensions = {**given, "timeout": self._timeouts(given.get("timeout") or {}, left)}
+        extensions.pop(EXTENSION, None)
+        extensions.pop(Hops.KEY, None)
+        if type(copy.stream) is not core.family.byte_stream:
+            self._body(copy)
+        core.marks.write(self, copy, left)
 
     def _timeouts(self, given: dict[str, float | None], left: float) -> dict[str, float | None]:
         """Return timeouts of which none is longer than before, or than what is left."""
         most: float | None = None if left == NEVER else left
-        self.timeouts = timeouts = {
-            kind: most if value is None or (most is not None and value > most) else value
-            for kind, value in given.items()
-        }
-        if most is not None and len(timeouts) < len(_NO_TIMEOUTS):
-            for kind in _NO_TIMEOUTS:
-                timeouts.setdefault(kind, most)
+        self.timeouts = timeouts = dict(given)
+        for kind in _UNLIMITED:
+            value = given.get(kind)
+            timeouts[kind] = most if value is None or (most is not None and value > most) else value
         if self.options.stream:
             timeouts["read"] = given.get("read")
-        if self.route.pool.owned:
-            value = timeouts.get("pool")
-            timeouts["pool"] = POOL_WAIT if value is None or value > POOL_WAIT else value
+        wait, value = self.route.wait, timeouts["pool"]
+        if wait < NEVER and (value is None or value > wait):
+            timeouts["pool"] = wait
         return timeouts
 
     def _body(self, copy: Any) -> None:  # noqa: ANN401

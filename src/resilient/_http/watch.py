@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from resilient._policy import NEVER, Env
+from resilient.deadline import ambient
 from resilient.errors import CallTimeout
 from resilient.outcome import Verdict, attach, thrown_away
 from resilient.permit import Permit
@@ -41,7 +42,7 @@ class Watch:
         self._permit: Permit | None = None
         if endless:
             exchange.settle(exchange.verdict)
-            self.end = exchange.ambient
+            self.end = ambient()
         elif exchange.held:
             self._permit = Permit(env, exchange.held)
             exchange.held = []
