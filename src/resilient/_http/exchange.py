@@ -28,14 +28,14 @@ class Exchange(Keeping):
     def received(self, response: Any) -> None:  # noqa: ANN401
         """Judge an answer by its status and headers."""
         self.response = response
-        self.spare = False
         route = self.route
+        if self.attempts > 1:
+            self.spare, self.verdict, self.bad, self._hint = False, SUCCESS, False, None
         if response.status_code < 400 and not route.curious:  # noqa: PLR2004 -- HTTP's own number
-            self.verdict = SUCCESS
-            self.good, self.bad, self._hint = True, False, None
+            self.good = True
         else:
             self._judge(response)
-        self.over = self.verdict is SUCCESS and type(response.stream) is route.core.family.byte_stream
+        self.over = self.verdict is SUCCESS and type(response.stream) is route.memory
 
     def _judge(self, response: Any) -> None:  # noqa: ANN401
         route, status = self.route, response.status_code

@@ -7,9 +7,12 @@ may be followed by another hop.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from resilient._policy import NEVER
+from resilient.deadline import enter, leave, until
+from resilient.outcome import thrown_away
 
 if TYPE_CHECKING:
     from resilient._http.sending import Sending
@@ -62,3 +65,33 @@ class Hops:
         hops.retries = exchange.retries + max(0, exchange.attempts - 1)
         hops.left = exchange.route.env.now()
         request.extensions[Hops.KEY] = hops
+
+
+def within(end: float, woven: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a woven function that also ends when the whole call must be over."""
+
+    def bounded(exchange: Any) -> Any:  # noqa: ANN401
+        token = enter(until(end))
+        try:
+            return woven(exchange)
+        finally:
+            leave(token)
+
+    return bounded
+
+
+def awithin(end: float, woven: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """Return the same for tasks."""
+
+    async def bounded(exchange: Any) -> Any:  # noqa: ANN401
+        token, thrown = enter(until(end)), False
+        try:
+            return await woven(exchange)
+        except BaseException as error:
+            thrown = thrown_away(error)
+            raise
+        finally:
+            if not thrown:  # else this may be somebody else's context
+                leave(token)
+
+    return bounded

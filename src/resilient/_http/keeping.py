@@ -103,15 +103,18 @@ class Keeping(Sending):
 
     def finish(self, response: Any) -> Any:  # noqa: ANN401
         """Hand the response out; what is open is settled when its body ends."""
+        lease = self.lease
+        if self.over and self.swift and self.attempts == 1 and response.status_code < 300:  # noqa: PLR2004
+            self.lease = None
+            lease.end(ok=True)
+            return response
         if response is not self.response:
             response = self.own(response)
-        lease = self.lease
         if lease is None:
             self.settle(self.verdict)
-        elif type(response.stream) is self.route.core.family.byte_stream:
+        elif type(response.stream) is self.route.memory:
             self.lease = None
-            if self.held:
-                self.settle(self.verdict)
+            self.settle(self.verdict)
             lease.end(ok=True)
         else:
             self.opened(response)

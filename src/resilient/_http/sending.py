@@ -109,8 +109,7 @@ class Sending:
             return copy
         # Each cut to what is left; written out, for this is what every request pays.
         wait = self.route.wait
-        if wait > left:
-            wait = left
+        wait = min(wait, left)
         self.timeouts = {
             "connect": left if connect is None or connect > left else connect,
             "read": left if read is None or read > left else read,

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Literal
 
 from resilient._deadline_header import DeadlineHeader
 from resilient._http.family import Family
-from resilient._http.hops import Hops
+from resilient._http.hops import Hops, awithin, within
 from resilient._http.io import AsyncExchange, SyncExchange
 from resilient._http.keys import IdempotencyKey
 from resilient._http.marks import Marks
-from resilient._http.options import DEFAULT, EXTENSION, parse
+from resilient._http.options import DEFAULT, EXTENSION, CallOptions, parse
 from resilient._http.owned import AsyncConnections, AsyncWrapped, Connections, Wrapped
 from resilient._http.refusals import answer
-from resilient._http.routes import Default, Routes
+from resilient._http.routes import Default, Route, Routes
 from resilient._http.settings import Settings
 from resilient._http.verdicts import ErrorVerdicts
 from resilient._policy import Colour
-from resilient.deadline import enter, leave, until
 from resilient.errors import Rejected, ResilienceError
 from resilient.pipeline import Pipeline
 from resilient.standard import standard
@@ -106,9 +105,24 @@ class Transport:
         self.core = Core(self.family, self.body, settings)
         self._pools = self._connections(transport, pool, owns=owns_transport)
         self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
+        self._only = self.routes.only
 
     def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Any:  # noqa: ANN401
         raise NotImplementedError
+
+    @staticmethod
+    def _asked(request: Any, route: Route) -> tuple[CallOptions, Hops | None]:  # noqa: ANN401
+        """Return what a request asks for itself, and what earlier hops of its call have left."""
+        asked = request.extensions.get(EXTENSION)
+        hops = Hops.of(request, route.env.now()) if Hops.KEY in request.extensions else None
+        return DEFAULT if asked is None else parse(asked), hops
+
+    def _woven(self, route: Route, options: CallOptions, hops: Hops | None) -> Callable[[Any], Any]:
+        """Return the route's woven function with these limits."""
+        woven = route.woven if options is DEFAULT else route.woven_for(options)
+        if hops is None:
+            return woven
+        return (awithin if self.colour == "async" else within)(hops.end, woven)
 
     def _refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401
         """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
@@ -134,23 +148,20 @@ class SyncTransport(Transport):
     def handle_request(self, request: Any) -> Any:  # noqa: ANN401 -- of either family
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
-        options = parse(extensions[EXTENSION]) if EXTENSION in extensions else DEFAULT
-        route = self.routes.find(request.url)
-        hops = Hops.of(request, route.env.now()) if Hops.KEY in extensions else None
-        exchange = SyncExchange(route, request, options, hops)
-        token = None if hops is None else enter(until(hops.end))
+        route = self._only or self.routes.find(request.url)
+        if EXTENSION in extensions or Hops.KEY in extensions:
+            options, hops = self._asked(request, route)
+            exchange, woven = SyncExchange(route, request, options, hops), self._woven(route, options, hops)
+        else:
+            exchange, woven = SyncExchange(route, request, DEFAULT, None), route.woven
         try:
-            response = route.woven_for(options)(exchange)
-            return exchange.finish(response)
+            return exchange.finish(woven(exchange))
         except ResilienceError as error:
             exchange.close()
             return self._refused(error, request)
         except BaseException:
             exchange.close()
             raise
-        finally:
-            if token is not None:
-                leave(token)
 
     def __enter__(self) -> Any:  # noqa: ANN401 -- Self, of a class that is made per family
         """Enter the wrapped transport, once, however often this one is mounted."""
@@ -191,25 +202,20 @@ class AsyncTransport(Transport):
     async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
-        options = parse(extensions[EXTENSION]) if EXTENSION in extensions else DEFAULT
-        route = self.routes.find(request.url)
-        hops = Hops.of(request, route.env.now()) if Hops.KEY in extensions else None
-        exchange = AsyncExchange(route, request, options, hops)
-        token = None if hops is None else enter(until(hops.end))
-        thrown = False
+        route = self._only or self.routes.find(request.url)
+        if EXTENSION in extensions or Hops.KEY in extensions:
+            options, hops = self._asked(request, route)
+            exchange, woven = AsyncExchange(route, request, options, hops), self._woven(route, options, hops)
+        else:
+            exchange, woven = AsyncExchange(route, request, DEFAULT, None), route.woven
         try:
-            response = await route.woven_for(options)(exchange)
-            return exchange.finish(response)
+            return exchange.finish(await woven(exchange))
         except ResilienceError as error:
             await exchange.close(error)
             return self._refused(error, request)
         except BaseException as error:
-            thrown = isinstance(error, GeneratorExit)
             await exchange.close(error)
             raise
-        finally:
-            if token is not None and not thrown:  # else this may be somebody else's context
-                leave(token)
 
     async def __aenter__(self) -> Any:  # noqa: ANN401
         """Enter the wrapped transport, once, however often this one is mounted."""
