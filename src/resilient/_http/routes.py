@@ -18,8 +18,8 @@ from resilient._guards.fallback import FallbackGuard
 from resilient._guards.rate_limit import RateLimitGuard
 from resilient._guards.retry import RetryGuard
 from resilient._guards.timeout import TimeoutGuard
-from resilient._http.options import DEFAULT, CallOptions
-from resilient._http.patterns import Pattern
+from resilient._http.options import CallOptions
+from resilient._http.patterns import Pattern, plain
 from resilient._http.pools import POOL_WAIT
 from resilient._policy import NEVER, Colour
 from resilient._runtime import live
@@ -36,8 +36,17 @@ _USUAL_LIMIT = 100
 _MOST_HOSTS = 64
 """Hosts that get a pipeline of their own from a function; all others share one."""
 
+_OTHERS = "other"
+"""Name of that one."""
+
 _MOST_KNOWN = 1024
 """Origins whose route is remembered."""
+
+_LONGEST_NAME = 200
+"""Characters of a pipeline's name."""
+
+_Origin = tuple[str, bytes, int | None]
+"""Scheme, host in ASCII, and port; None for the scheme's own."""
 
 Default = Pipeline | Keyed | Callable[[str], Pipeline]
 
@@ -45,7 +54,20 @@ Default = Pipeline | Keyed | Callable[[str], Pipeline]
 class Route:
     """A pipeline as one transport uses it."""
 
-    __slots__ = ("_colour", "core", "curious", "env", "limiters", "pipeline", "pool", "swift", "wait", "whole", "woven")
+    __slots__ = (
+        "_colour",
+        "core",
+        "curious",
+        "env",
+        "limiters",
+        "memory",
+        "pipeline",
+        "pool",
+        "swift",
+        "wait",
+        "whole",
+        "woven",
+    )
 
     def __init__(self, core: Core, pipeline: Pipeline, pool: Any, colour: Colour) -> None:  # noqa: ANN401
         """Weave the pipeline for calls that outlast their function."""
@@ -55,6 +77,7 @@ class Route:
         self.env = assembly.env
         self.limiters = [each for each in guards if isinstance(each, RateLimitGuard) and each.policy.adaptive]
         self.curious = bool(self.limiters) or self.env.classifier.result is not None
+        self.memory = core.family.byte_stream
         self.swift = not core.marks.writes
         self.wait = POOL_WAIT if pool.owned else NEVER
         places = [place for place, each in enumerate(guards) if isinstance(each, RetryGuard)]
@@ -65,11 +88,17 @@ class Route:
             if isinstance(each, FallbackGuard):
                 core.check_fallback(each.policy.value)
 
+    def whole_for(self, options: CallOptions) -> float:
+        """Return how many seconds the whole call may take; a request may only shorten it."""
+        return self.whole if options.timeout is None else min(self.whole, options.timeout)
+
     def woven_for(self, options: CallOptions) -> FunctionType:
-        """Return the woven function with the limits that a request asks for."""
-        if options is DEFAULT:
-            return self.woven
-        attempts, timeout = options.most_attempts, options.timeout
+        """Return the woven function with the limits that a request asks for.
+
+        A timeout replaces the one around the whole call; where there is none, it is not for us.
+        """
+        attempts, whole = options.most_attempts, self.whole_for(options)
+        timeout = whole if whole < self.whole < NEVER else None
         guards = self.pipeline._assembly.guards  # noqa: SLF001
         if not options.retry and not any(isinstance(each, RetryGuard) for each in guards):
             attempts = None
@@ -86,7 +115,7 @@ class Routes:
         self,
         core: Core,
         pipelines: Pipeline | Mapping[str, Pipeline],
-        default: Default | None,
+        default: Default,
         pool: Any,  # noqa: ANN401 -- of either colour
         colour: Colour,
     ) -> None:
@@ -104,28 +133,29 @@ class Routes:
         self._core, self._pool, self._colour = core, pool, colour
         self._lock = Lock()
         self._routes: dict[Pipeline, Route] = {}
-        self._known: dict[tuple[str, str, int | None], list[tuple[Pattern | None, Route]]] = {}
-        self._hosts: dict[str, Pipeline] = {}
+        self._known: dict[_Origin, list[tuple[Pattern | None, Route]]] = {}
+        self._hosts: dict[str, Pipeline | None] = {_OTHERS: None}
         self._default = _checked_default(default)
-        self._only: Route | None = None
+        self.only: Route | None = None
         self._patterns: list[tuple[Pattern, Route]] = []
         if isinstance(pipelines, Pipeline):
-            self._only = self._route(pipelines)
+            self.only = self._route(pipelines)
         elif isinstance(pipelines, Mapping):
             for pattern, pipeline in pipelines.items():
                 if not isinstance(pipeline, Pipeline):
                     _check.refuse_type(f"pipelines[{pattern!r}]", pipeline, "a Pipeline")
-                self._patterns.append((Pattern(pattern), self._route(pipeline)))
+                self._patterns.append((Pattern(pattern, core.family.module.URL), self._route(pipeline)))
             self._patterns.sort(key=lambda pair: pair[0].order)
+            _refuse_twins([each for each, _ in self._patterns])
         else:
             _check.refuse_type("pipelines", pipelines, "a Pipeline, or a mapping of origins or patterns to pipelines")
         live.add(self)
 
     def find(self, url: Any) -> Route:  # noqa: ANN401 -- the URL of either family
         """Return the route of a request to `url`."""
-        if self._only is not None:
-            return self._only
-        origin = (url.scheme, url.host, url.port)
+        if self.only is not None:
+            return self.only
+        origin = (url.scheme, url.raw_host, url.port)  # `host` may raise, for what looks like IDNA
         candidates = self._known.get(origin)
         if candidates is None:
             candidates = self._candidates(origin)
@@ -134,31 +164,32 @@ class Routes:
                 return route
         return self._unknown(origin)
 
-    def _candidates(self, origin: tuple[str, str, int | None]) -> list[tuple[Pattern | None, Route]]:
-        found: list[tuple[Pattern | None, Route]] = [pair for pair in self._patterns if pair[0].fits(*origin)]
-        if not isinstance(self._default, Keyed) and not any(not each.path for each, _ in found if each is not None):
+    def _candidates(self, origin: _Origin) -> list[tuple[Pattern | None, Route]]:
+        scheme, host, port = origin[0], origin[1].decode(), origin[2]
+        fitting = [pair for pair in self._patterns if pair[0].fits(scheme, host, port)]
+        found: list[tuple[Pattern | None, Route]] = [*fitting]
+        if not isinstance(self._default, Keyed) and all(each.path for each, _ in fitting):
             found.append((None, self._unknown(origin)))
         with self._lock:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             return self._known.setdefault(origin, found)
 
-    def _unknown(self, origin: tuple[str, str, int | None]) -> Route:
-        scheme, host, port = origin
-        name = f"{scheme}://{host}" + ("" if port is None else f":{port}")
+    def _unknown(self, origin: _Origin) -> Route:
+        name = _named(origin)
         default = self._default
         if isinstance(default, Pipeline):
             return self._route(default)
         if isinstance(default, Keyed):
             return self._route(default[name])
         with self._lock:
-            pipeline = self._hosts.get(name)
-            full = len(self._hosts) >= _MOST_HOSTS
+            if name not in self._hosts and (len(self._hosts) > _MOST_HOSTS or len(name) > _LONGEST_NAME):
+                name = _OTHERS
+            pipeline = self._hosts.setdefault(name, None)  # the place is taken before the function is called
         if pipeline is None:
-            pipeline = _made(default, "other" if full else name)
-            if not full:
-                with self._lock:
-                    pipeline = self._hosts.setdefault(name, pipeline)
+            made = _made(default, name)
+            with self._lock:
+                pipeline = self._hosts[name] = self._hosts[name] or made
         return self._route(pipeline)
 
     def _route(self, pipeline: Pipeline) -> Route:
@@ -179,6 +210,22 @@ class Routes:
 
     def use_clock(self, clock: Clock) -> None:
         """Do nothing: pipelines hear of clocks themselves."""
+
+
+def _named(origin: _Origin) -> str:
+    """Return the name of an origin, as in a URL."""
+    scheme, port = origin[0], origin[2]
+    host = plain(origin[1].decode())
+    return f"{scheme}://" + (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+
+
+def _refuse_twins(patterns: list[Pattern]) -> None:
+    """Refuse two patterns that mean the same, of which one would never be used."""
+    meanings: dict[object, str] = {}
+    for each in patterns:
+        twin = meanings.setdefault(each.meaning, each.text)
+        if twin != each.text:
+            _check.refuse("pipelines", each.text, f"patterns of which no two mean the same, as this and {twin!r} do")
 
 
 def _checked_default(default: object) -> Default:
