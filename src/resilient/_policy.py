@@ -135,6 +135,9 @@ class Exchange(Protocol):
     blocks: bool
     """Whether a pause blocks the thread."""
 
+    def gave_up(self, mark: int) -> None:
+        """Leave with the last answer that a retry has given up on it, and when."""
+
     def obstacle(self, verdict: Verdict, error: Exception | None) -> str | None:
         """Return in a word why another attempt is out of the question, or None."""
 

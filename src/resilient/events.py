@@ -28,9 +28,10 @@ LEVELS: Mapping[str, str] = MappingProxyType(
         "resilient.override.applied": "WARNING",
         "resilient.override.expired": "INFO",
         "resilient.override.released": "INFO",
+        "resilient.http.pool_rebuilt": "WARNING",
     }
 )
-"""The events of the core and the level at which `log_events` writes each of them."""
+"""The events and the level at which `log_events` writes each of them."""
 
 
 @dataclass(frozen=True, slots=True)

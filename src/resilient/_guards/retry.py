@@ -96,6 +96,8 @@ class RetryGuard(Pausing):
             if state is not None:
                 self.close(state)
             return None
+        if state is None:
+            decided.mark = mark
         decided.error = error
         return decided
 
@@ -142,10 +144,13 @@ class RetryGuard(Pausing):
                 self._good(state)
                 return None
             verdict = Verdict(Outcome.FAILURE, verdict.certainty, verdict.retry_after)
+        stood_down = state is None and repeating()
         state = self._again(state, Ending(None, result, verdict), end, start, exchange)
         if state is not None and exchange.blocks and state.delay > 0 and blocking.on_event_loop():
             self._stay_awake(state)
-            return None
+            state = None
+        if state is None and self._policy.most_attempts != 1 and not stood_down:
+            exchange.gave_up(ledger.step())
         return state
 
     def _again(

@@ -55,8 +55,9 @@ class Pausing(Guard):
         state.number += 1
         state.slept += state.delay
         if state.turn is None:
-            state.turn = Turn()
+            state.turn = Turn(state.mark)
             set_repeating(state.turn)
+        state.turn.number = state.number
 
     def _refund(self, state: Attempts) -> None:
         if self.budget is not None and state.paid is not None:

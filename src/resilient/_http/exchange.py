@@ -12,6 +12,7 @@ from resilient._guards.timeout import AmbientCut, Cut
 from resilient._http import hints, quota
 from resilient._http.keeping import Keeping
 from resilient._http.verdicts import IDEMPOTENT, RETRIED
+from resilient._runtime.ledger import ANSWER
 from resilient.errors import BulkheadFull, CallTimeout
 from resilient.outcome import INCONCLUSIVE, SUCCESS, Certainty, Outcome, Verdict, attach, from_status, thrown_away
 
@@ -55,6 +56,10 @@ class Exchange(Keeping):
             if stated is not None and stated.pace is not None:
                 for limiter in route.limiters:
                     limiter.paced(stated.pace, stated.seconds, stated.remaining)
+
+    def gave_up(self, mark: int) -> None:
+        """Leave with the answer that it was given up on, for an outer retry that sees the error made of it."""
+        self.response.extensions[ANSWER] = mark
 
     def failed(self, error: BaseException) -> BaseException:
         """Judge an error of an attempt; return what to raise in its place, or the error itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient._http.keys import SAFE, IdempotencyKey, same_origin
+from resilient._http.keys_again import noted, recalled
 from resilient._policy import NEVER
 
 if TYPE_CHECKING:
@@ -38,9 +39,18 @@ class Marks:
         wanted = exchange.options.idempotency_key
         if hops is not None and hops.key is not None and request.method not in SAFE:
             return hops.key
-        if self._makes or wanted is not None:
+        return self._made(request, wanted) if self._makes or wanted is not None else None
+
+    def _made(self, request: Any, wanted: object) -> str | None:  # noqa: ANN401 -- of either family
+        """Return the key that was asked for, that of an outer retry's earlier attempt, or a new one."""
+        if isinstance(wanted, str) or wanted is False:
             return self._style.value(request.method, wanted)
-        return None
+        key = recalled(request)
+        if key is None:
+            key = self._style.value(request.method, wanted)
+            if key is not None:
+                noted(request, key)
+        return key
 
     def write(self, exchange: Sending, copy: Any, left: float) -> None:  # noqa: ANN401 -- a request of either family
         """Write the headers of one attempt; the client's own headers object stays as it is."""

@@ -6,6 +6,7 @@ clients do not return together, and not at all if the hint is far beyond our own
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 from resilient._machines.backoff import Delays, Tried
@@ -22,24 +23,34 @@ _LONGEST_PAUSE = 60.0
 
 
 class Turn:
-    """The later attempts of one call, as everything that runs inside them sees it."""
+    """The later attempts of one call, as everything that runs inside them sees it.
 
-    __slots__ = ("over",)
+    Attributes:
+        since: The ledger's mark as the first attempt began; infinite if that is not known.
+        number: Which attempt it is now.
+        over: Whether the call has ended.
 
-    def __init__(self) -> None:
+    """
+
+    __slots__ = ("number", "over", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.number = 2
         self.over = False
 
 
 class Attempts:
     """What one call remembers from its first failure on."""
 
-    __slots__ = ("delay", "delays", "ended", "error", "number", "paid", "slept", "started", "turn")
+    __slots__ = ("delay", "delays", "ended", "error", "mark", "number", "paid", "slept", "started", "turn")
 
     def __init__(self, started: float, delays: Delays) -> None:
         self.number = 1
         self.started = started
         self.delays = delays
         self.error: Exception | None = None
+        self.mark = inf
         self.delay = 0.0
         self.slept = 0.0
         self.paid: int | None = None

@@ -14,6 +14,8 @@ from threading import Lock
 from resilient._machines.retry import Turn
 
 _ATTRIBUTE = "_resilient_gave_up"
+ANSWER = "resilient.gave_up"
+"""Extension of a response under which a transport leaves the same mark."""
 
 
 class Ledger:
@@ -25,11 +27,15 @@ class Ledger:
         self.mark = 0
         self._lock = Lock()
 
-    def gave_up(self, error: BaseException) -> None:
-        """Mark an error as one that a retry has given up on."""
+    def step(self) -> int:
+        """Return a new mark, later than every attempt that has begun."""
         with self._lock:
             self.mark += 1
-            mark = self.mark
+            return self.mark
+
+    def gave_up(self, error: BaseException) -> None:
+        """Mark an error as one that a retry has given up on."""
+        mark = self.step()
         # Not setattr: a frozen dataclass that is an exception refuses it.
         try:
             BaseException.__setattr__(error, _ATTRIBUTE, mark)
@@ -54,13 +60,22 @@ def given_up_since(error: BaseException, mark: int) -> bool:
     """
     if isinstance(error, BaseExceptionGroup):
         return any(given_up_since(each, mark) for each in error.exceptions)
-    return bool(error.__dict__.get(_ATTRIBUTE, 0) > mark)
+    if error.__dict__.get(_ATTRIBUTE, 0) > mark:
+        return True
+    # The error that a client makes of an answer, on which a transport has given up.
+    extensions = getattr(error.__dict__.get("response"), "extensions", None)
+    return isinstance(extensions, dict) and extensions.get(ANSWER, 0) > mark
 
 
 def repeating() -> bool:
     """Tell whether an outer retry, whose call is not over, is in its second or later attempt."""
+    return outer_turn() is not None
+
+
+def outer_turn() -> Turn | None:
+    """Return the outer retry's later attempts, if it is in them and its call is not over."""
     turn = _REPEATING.get()
-    return turn is not None and not turn.over
+    return None if turn is None or turn.over else turn
 
 
 def set_repeating(turn: Turn | None) -> None:
