@@ -103,6 +103,23 @@ def one_call(clock, pipeline):
     pipeline.call(down)
 
 
+def a_place_is_lost(clock, pipeline):
+    import httpx2
+
+    from resilient._http.pools import SyncPool
+
+    class Plan:
+        def make(self, limit):
+            return httpx2.HTTPTransport(verify=False), True
+
+    pool = SyncPool(Plan(), 1, pipeline._assembly.env)
+    lease = pool.lease()
+    orphan = lease.transport._pool.create_connection(httpx2.URL("http://nobody"))  # nobody connects it
+    lease.transport._pool._connections.append(orphan)
+    lease.release(ok=False)
+    pool.close()
+
+
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor expires"
 STORIES = {
@@ -158,6 +175,7 @@ STORIES = {
     ),
     "resilient.override.released": ((CircuitBreaker(),), hold_is_released, HELD, {"expires": None}),
     "resilient.override.expired": ((CircuitBreaker(),), hold_expires, HELD, {"mode": "forced_closed", "expires": 0}),
+    "resilient.http.pool_rebuilt": ((), a_place_is_lost, "orphans", {"orphans": 1}),
 }
 
 

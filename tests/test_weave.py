@@ -25,10 +25,12 @@ from resilient import (
     Pipeline,
     RateLimit,
     Retry,
+    RetryBudget,
     Timeout,
     Unguardable,
     standard,
 )
+from resilient._policy import Colour
 from resilient._weave import assembly, weaver
 from resilient._weave.template import Layer, Shape, render
 
@@ -43,6 +45,29 @@ TYPICAL = {
     "results": lambda name: Pipeline(name, Fallback(0), Retry(), CircuitBreaker(), classifier=RESULTS),
     "cooperative": lambda name: Pipeline(name, Bulkhead(2), Timeout(1, cooperative=True)),
 }
+
+
+def streamed(name: str, colour: Colour) -> str:
+    """The form for calls whose answer outlasts them, with every policy."""
+    budget = RetryBudget.grpc()
+    policies = (
+        Fallback(0),
+        Timeout(9),
+        Retry(budget=budget, on_result=bool),
+        CircuitBreaker(),
+        RateLimit(9),
+        Bulkhead(5, queue=5),
+    )
+    pipeline = Pipeline(name, *policies, Timeout(3))
+    return render(pipeline._assembly._shape(colour, weaver.EXCHANGE))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_the_streamed_form_is_what_was_reviewed(colour: Colour) -> None:
+    file = GOLDEN / f"streamed_{colour}.py.txt"
+    source = streamed(f"golden-streamed-{colour}", colour)
+    assert source == file.read_text(), f"review the change, then write it to {file.name}"
+    compile(source, file.name, "exec")
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
