@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "faults clock",
         "_check",
-        "outcome events deadline",
+        "outcome events deadline _deadline_header",
         "_machines",
         "_policy _runtime _tenacity",
         "backoff budget holds",
@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "explain permit registry pipeline keyed standard guarded",
         "testing",
         "__init__",
-        "_http",
+        "_http _deadline_reader",
         "httpx httpx2 asgi wsgi",
     )
 )
