@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("httpx2")
-
 from examples.outage import summary, verdict
 from examples.outage.board import Board
+from examples.outage.clients import FAMILIES
 from examples.outage.phases import PHASES, TOTAL, Phase, Timeline
+from examples.outage.protected import Protected
 from examples.outage.server import Service
 from examples.outage.tally import FALLBACK, FRESH, Tally, percentile
 from examples.outage.traffic import arrivals
+from examples.outage.unprotected import Unprotected
+from resilient.testing import isolated
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.alone
 @pytest.mark.timeout(90)
-def test_a_short_outage_is_survived_and_the_figures_add_up() -> None:
-    command = [sys.executable, "-m", "examples.outage", "--seconds", "12", "--json"]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_short_outage_is_survived_and_the_figures_add_up(family: str) -> None:
+    command = [sys.executable, "-m", "examples.outage", "--family", family, "--seconds", "8", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=80)
     result = json.loads(done.stdout)
@@ -39,6 +45,7 @@ def test_a_short_outage_is_survived_and_the_figures_add_up() -> None:
     assert result["holds"] is True
     assert all(check["holds"] for check in result["checks"])
     protected, unprotected = result["protected"], result["unprotected"]
+    assert result["family"] == family
     assert protected["calls"] == unprotected["calls"] > 500
     for side in (protected, unprotected):
         assert side["answered"] == side[FRESH] + side[FALLBACK]
@@ -166,7 +173,8 @@ def test_the_summary_says_which_claim_fails() -> None:
     result = {
         "protected": side,
         "unprotected": side,
-        "definitions": verdict.DEFINITIONS,
+        "family": "httpx2",
+        "definitions": verdict.definitions("httpx2"),
         "checks": [check.as_dict()],
     }
 
@@ -175,6 +183,70 @@ def test_the_summary_says_which_claim_fails() -> None:
     assert "FAILS: more calls answered: 1 against 1" in text
     assert "4 breaker_open" in text
     assert "closed -> open" in text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["protected", "unprotected"])
+def test_each_side_calls_through_the_library_it_was_told(name: str, family: str) -> None:
+    other = ({"httpx", "httpx2"} - {family}).pop()
+    code = f"import sys; from examples.outage.clients import choose; choose({name!r}, 'http://localhost', {family!r})\n"
+    code += f"print({family!r} in sys.modules, {other!r} in sys.modules, 'resilient' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=20
+    )
+
+    assert done.stdout.split() == ["True", "False", str(name == "protected")]
+
+
+@contextlib.asynccontextmanager
+async def living(phase: Phase) -> AsyncIterator[tuple[Service, str]]:
+    """A service that stays in one phase, and its address."""
+    service = Service(Timeline(30.0, [phase]))
+    server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    service.start()
+    try:
+        yield service, f"http://{host}:{port}"
+    finally:
+        server.close()
+
+
+HEALTHY = Phase(name="healthy", seconds=30.0, service=(0, 0), errors=(0, 0))
+CLOSED = Phase(name="closed", seconds=30.0, closed=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_known_rates_answer_when_the_service_does_not(family: str) -> None:
+    async def scenario() -> None:
+        async with living(HEALTHY) as (service, url):
+            side, plain = Protected(url, family), Unprotected(url, family)
+            assert [await asyncio.to_thread(side.ask), await side.aask()] == [FRESH, FRESH]
+            service.timeline = Timeline(30.0, [CLOSED])
+            assert [await asyncio.to_thread(side.ask), await side.aask()] == [FALLBACK, FALLBACK]
+            with pytest.raises(Exception, match="503"):
+                await plain.aask()
+            await side.close()
+            await plain.close()
+
+    with isolated():
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_known_rates_the_caller_gets_what_happened(family: str) -> None:
+    async def scenario() -> None:
+        async with living(CLOSED) as (service, url):
+            side = Protected(url, family)
+            with pytest.raises(Exception, match="503"):
+                await side.aask()
+            with pytest.raises(importlib.import_module(family).TransportError, match="rate limit reached"):
+                await asyncio.to_thread(side.ask)
+            assert service.received == {"closed": 1}, "the service asked for 30 s of peace"
+            await side.close()
+
+    with isolated():
+        asyncio.run(scenario())
 
 
 def ask(address: tuple[str, int]) -> tuple[int, str | None]:

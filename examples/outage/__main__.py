@@ -9,6 +9,7 @@ import json
 import sys
 
 from examples.outage import display, summary
+from examples.outage.clients import FAMILIES
 from examples.outage.phases import TOTAL
 from examples.outage.run import Options, compare
 
@@ -22,6 +23,7 @@ def main() -> int:
         description="An outage on real HTTP traffic, with and without a pipeline.",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0], help="the client library of both sides")
     parser.add_argument("--seconds", type=float, default=TOTAL, help="length, 5 or more")
     parser.add_argument("--rate", type=float, default=100.0, help="calls per second on each side")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals and faults")
@@ -30,9 +32,9 @@ def main() -> int:
         parser.error("--seconds must be from 5 to 600")
     if not 1.0 <= arguments.rate <= 1000.0:  # noqa: PLR2004 -- beyond, one machine cannot keep up
         parser.error("--rate must be from 1 to 1000")
-    if importlib.util.find_spec("httpx2") is None:
-        parser.error("the clients need httpx2: pip install httpx2")
-    options = Options(seconds=arguments.seconds, rate=arguments.rate, seed=arguments.seed)
+    if importlib.util.find_spec(arguments.family) is None:
+        parser.error(f"the clients need {arguments.family}: pip install {arguments.family}")
+    options = Options(seconds=arguments.seconds, rate=arguments.rate, seed=arguments.seed, family=arguments.family)
     try:
         with display.choose(json=arguments.json) as show:
             result = asyncio.run(compare(options, show))

@@ -17,7 +17,10 @@ from examples.outage.process import every, play, say, started
 from examples.outage.tally import Tally
 from examples.outage.traffic import Arrival, arrivals
 
-__all__ = ["Side", "follow"]
+__all__ = ["FAMILIES", "Side", "follow"]
+
+FAMILIES = ("httpx2", "httpx")
+"""The client libraries, the default first."""
 
 THREADS = 2000
 
@@ -30,6 +33,9 @@ class Side(Protocol):
 
     async def aask(self) -> str:
         """Call from this task."""
+
+    async def close(self) -> None:
+        """Close all connections."""
 
     def status(self) -> dict[str, Any]:
         """Return what an operator of the callers sees."""
@@ -77,20 +83,20 @@ async def follow(side: Side, schedule: list[Arrival], timeline: Timeline, tally:
         await asyncio.to_thread(threads.shutdown)
 
 
-def choose(name: str, url: str) -> Side:
+def choose(name: str, url: str, family: str) -> Side:
     """Return the side of that name; the other one's needs are not imported."""
     if name == "protected":
         from examples.outage.protected import Protected  # noqa: PLC0415
 
-        return Protected(url)
+        return Protected(url, family)
     from examples.outage.unprotected import Unprotected  # noqa: PLC0415
 
-    return Unprotected(url)
+    return Unprotected(url, family)
 
 
 async def _main(arguments: argparse.Namespace) -> None:
     timeline = Timeline(arguments.seconds)
-    side = choose(arguments.side, arguments.url)
+    side = choose(arguments.side, arguments.url, arguments.family)
     schedule = arrivals(seed=arguments.seed, seconds=arguments.seconds, rate=arguments.rate)
     tally = Tally()
     say(ready=True)
@@ -98,12 +104,14 @@ async def _main(arguments: argparse.Namespace) -> None:
     async with every(0.5, lambda: say(**tally.report(), **side.status())):
         await follow(side, schedule, timeline, tally)
     say(**tally.total(), **side.status(), last=True)
+    await side.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("side", choices=("protected", "unprotected"))
     parser.add_argument("url")
+    parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0])
     parser.add_argument("--seconds", type=float, default=TOTAL)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=100.0)

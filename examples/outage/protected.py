@@ -1,31 +1,26 @@
-"""The same client behind a pipeline: the part of the demo to copy.
+"""The same clients with transports of ours: the part of the demo to copy.
 
-One pipeline object guards a function that threads call and one that asyncio tasks call. The
+One pipeline object guards the client that threads use and the one that asyncio tasks use. The
 breaker looks again sooner than by default, because this outage lasts seconds and not minutes.
 """
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections import Counter
 from typing import Any
-
-import httpx2
 
 from examples.outage.tally import FALLBACK, FRESH
 from resilient import (
     Bulkhead,
     CircuitBreaker,
-    Classifier,
     Event,
     Fallback,
     Pipeline,
     RateLimit,
     Retry,
     Timeout,
-    Verdict,
-    from_status,
-    remaining,
     subscribe,
 )
 
@@ -35,63 +30,66 @@ OLDEST = 60.0
 """Seconds for which the last known rates are good enough to show to a user."""
 
 
-def judge(error: Exception) -> Verdict | None:
-    """Tell what an HTTP status means for the service's health; other errors are failures."""
-    if not isinstance(error, httpx2.HTTPStatusError):
-        return None
-    hint = error.response.headers.get("Retry-After", "")
-    return from_status(error.response.status_code, float(hint) if hint.isdigit() else None)
-
-
 class Protected:
     """Calls the service through a pipeline, and knows the last answer it got.
 
     Args:
         url: Address of the service.
+        family: The client library, `httpx` or `httpx2`.
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, family: str) -> None:
         """Open one client for threads and one for tasks, and one pipeline for both."""
-        self._client = httpx2.Client(base_url=url)
-        self._async_client = httpx2.AsyncClient(base_url=url)
-        self._known_at: float | None = None
-        self._retries = 0
-        self._rejections: Counter[str] = Counter()
-        self._transitions: list[str] = []
+        self._family = library = importlib.import_module(family)
+        ours = importlib.import_module(f"resilient.{family}")
         self._pipeline = Pipeline(
             "rates",
-            Fallback(FALLBACK, on=self._knows),
+            Fallback(self._last_known),
             Timeout(3.0),
             Retry(attempts=3),
             CircuitBreaker(open_for=0.5, max_open_for=2.0, ramp=2.0),
             RateLimit(150, per=1.0),
             Bulkhead(20),
             Timeout(1.5),
-            classifier=Classifier(error=judge),
         )
-        self.ask = self._pipeline(self._ask)
-        self.aask = self._pipeline(self._aask)
+        self._client = library.Client(base_url=url, transport=ours.ResilientTransport(self._pipeline))
+        self._async_client = library.AsyncClient(base_url=url, transport=ours.AsyncResilientTransport(self._pipeline))
+        self._known: tuple[float, bytes] | None = None
+        self._retries = 0
+        self._rejections: Counter[str] = Counter()
+        self._transitions: list[str] = []
         subscribe(self._notice)
 
-    def _ask(self) -> str:
-        """Get the rates in this thread; the socket ends with the attempt."""
-        response = self._client.get("/rates", timeout=remaining())
-        return self._learn(response)
+    def ask(self) -> str:
+        """Get the rates in this thread."""
+        return self._learn(self._client.get("/rates"))
 
-    async def _aask(self) -> str:
+    async def aask(self) -> str:
         """Get the rates in this task."""
-        response = await self._async_client.get("/rates")
-        return self._learn(response)
+        return self._learn(await self._async_client.get("/rates"))
 
-    def _learn(self, response: httpx2.Response) -> str:
+    async def close(self) -> None:
+        """Close the connections of both clients."""
+        self._client.close()
+        await self._async_client.aclose()
+
+    def _learn(self, response: Any) -> str:  # noqa: ANN401 -- a Response of either family
         response.raise_for_status().json()
-        self._known_at = time.monotonic()
+        if "Age" in response.headers:
+            return FALLBACK
+        self._known = time.monotonic(), response.content
         return FRESH
 
-    def _knows(self, _cause: Exception) -> bool:
-        """Tell whether the last known rates may stand in for an answer."""
-        return self._known_at is not None and time.monotonic() - self._known_at <= OLDEST
+    def _last_known(self, cause: Any) -> Any:  # noqa: ANN401 -- the error, or the response that is no good
+        """Answer with the last known rates, marked by their age as caches do it, unless they are too old."""
+        at, rates = self._known or (0.0, b"")
+        age = time.monotonic() - at
+        if rates and age <= OLDEST:
+            return self._family.Response(200, headers={"Age": str(round(age))}, content=rates)
+        if isinstance(cause, Exception):
+            raise cause
+        return cause
 
     def _notice(self, event: Event) -> None:
         """Count what the pipeline does; runs on the thread of the call, so it only counts."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from examples.outage import verdict
 from examples.outage.board import SIDES, Board
+from examples.outage.clients import FAMILIES
 from examples.outage.display import Show
 from examples.outage.phases import TOTAL, Timeline
 from examples.outage.process import Child
@@ -25,12 +26,14 @@ class Options:
         seconds: Length of the run; the phases are scaled to it.
         rate: Calls per second on each side.
         seed: Of the arrivals and of the service's faults, the same for both sides.
+        family: The client library of both sides.
 
     """
 
     seconds: float = TOTAL
     rate: float = 100.0
     seed: int = 1
+    family: str = FAMILIES[0]
 
 
 class _Side:
@@ -47,7 +50,7 @@ class _Side:
         self.server = await stack.enter_async_context(Child.running("server", *common))
         url = (await self.server.message())["url"]
         self.clients = await stack.enter_async_context(
-            Child.running("clients", self.name, url, *common, "--rate", options.rate)
+            Child.running("clients", self.name, url, *common, "--rate", options.rate, "--family", options.family)
         )
         await self.clients.message()
 
@@ -96,10 +99,11 @@ async def compare(options: Options, show: Show) -> dict[str, Any]:
         took = time.monotonic() - began
     found = verdict.checks(protected, unprotected)
     return {
+        "family": options.family,
         "seconds": round(took, 2),
         "rate": options.rate,
         "seed": options.seed,
-        "definitions": verdict.DEFINITIONS,
+        "definitions": verdict.definitions(options.family),
         "protected": protected,
         "unprotected": unprotected,
         "checks": [check.as_dict() for check in found],

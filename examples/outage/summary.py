@@ -15,7 +15,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Return the summary of a result of `run.compare`, line by line."""
     sides = [result[name] for name in SIDES]
     yield ""
-    yield f"The same {sides[0]['calls']} calls, half by threads, half by asyncio tasks:"
+    yield f"The same {sides[0]['calls']} calls by {result['family']}, half by threads, half by asyncio tasks:"
     yield ""
     yield _row("", SIDES)
     for label, key in (("fresh", "fresh"), ("last known", "fallback"), ("errors", "errors")):

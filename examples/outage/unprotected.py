@@ -1,4 +1,4 @@
-"""The usual client: `httpx2` as it comes, without a pipeline.
+"""The usual client: as its library makes it, without a pipeline.
 
 Its defaults: at most 100 connections, 5 seconds for each step (a free connection, connecting,
 sending, the answer), no retry.
@@ -6,9 +6,8 @@ sending, the answer), no retry.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
-
-import httpx2
 
 from examples.outage.tally import FRESH
 
@@ -20,13 +19,15 @@ class Unprotected:
 
     Args:
         url: Address of the service.
+        family: The client library, `httpx` or `httpx2`.
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, family: str) -> None:
         """Open one client for threads and one for tasks."""
-        self._client = httpx2.Client(base_url=url)
-        self._async_client = httpx2.AsyncClient(base_url=url)
+        library = importlib.import_module(family)
+        self._client = library.Client(base_url=url)
+        self._async_client = library.AsyncClient(base_url=url)
 
     def ask(self) -> str:
         """Get the rates in this thread."""
@@ -38,6 +39,11 @@ class Unprotected:
         response = await self._async_client.get("/rates")
         response.raise_for_status().json()
         return FRESH
+
+    async def close(self) -> None:
+        """Close the connections of both clients."""
+        self._client.close()
+        await self._async_client.aclose()
 
     def status(self) -> dict[str, Any]:
         """Return what an operator could see: nothing."""

@@ -9,20 +9,24 @@ from typing import Any
 from examples.outage.board import counts
 from examples.outage.tally import FALLBACK, FRESH
 
-__all__ = ["DEFINITIONS", "Check", "checks", "side"]
+__all__ = ["Check", "checks", "definitions", "side"]
 
 SHARE = 0.2
 """What the failing service may receive, as a share of the unprotected traffic."""
 
-DEFINITIONS = {
-    "fresh": "the service answered this very call with 200",
-    "last known": "the caller got the rates of an earlier call, marked so, at most 60 s old",
-    "answered": "fresh or last known; everything else the caller saw was an exception",
-    "latency": "from the scheduled time of the call to its end, all calls, answered or not",
-    "failing service": "requests that arrived at the service while every request failed",
-    "unprotected": "httpx2.Client and AsyncClient as they come: 100 connections, "
-    "5 s per step, no retry; every call has its own thread or task",
-}
+
+def definitions(family: str) -> dict[str, str]:
+    """Say what the words of the report mean, with the clients of this library."""
+    return {
+        "fresh": "the service answered this very call with 200",
+        "last known": "the caller got the rates of an earlier call, marked so, at most 60 s old",
+        "answered": "fresh or last known; everything else the caller saw was an exception",
+        "latency": "from the scheduled time of the call to its end, all calls, answered or not",
+        "failing service": "requests that arrived at the service while every request failed",
+        "protected": f"{family}.Client with a ResilientTransport, {family}.AsyncClient with an AsyncResilientTransport",
+        "unprotected": f"{family}.Client and {family}.AsyncClient as they come: 100 connections, "
+        "5 s per step, no retry; every call has its own thread or task",
+    }
 
 
 @dataclass(frozen=True, slots=True)
