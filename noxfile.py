@@ -15,6 +15,7 @@ import nox
 
 SUPPORTED = ("3.11", "3.12", "3.13")
 PROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = ".[all]"
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -70,7 +71,7 @@ def install(session: nox.Session, *groups: str, project: str | None = ".") -> No
 @nox.session(python=list(SUPPORTED))
 def tests(session: nox.Session) -> None:
     """Run the suite against the built package; arguments after `--` go to pytest."""
-    install(session, "test", "peers", project=".[tenacity]")
+    install(session, "test", "peers", project=EXTRAS)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -82,7 +83,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def soak(session: nox.Session) -> None:
     """Run the long counts in full."""
-    install(session, "test", "peers", project=".[tenacity]")
+    install(session, "test", "peers", project=EXTRAS)
     session.run("pytest", "-m", "soak", "--timeout", "3600", *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
 
 
@@ -107,20 +108,27 @@ def typing(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a dead cross-reference is an error."""
-    install(session, "docs", "demo", project=".[tenacity]")
+    install(session, "docs", "demo", project=EXTRAS)
     session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
     session.log("docs/_build/html/index.html")
 
 
 @nox.session(python=NEWEST)
 def demo(session: nox.Session) -> None:
-    """Run the main job on real traffic: one service through an outage, with and without a pipeline."""
-    install(session, "demo")
-    session.run("python", "-m", "examples.outage", *session.posargs)
+    """Run the main job on real traffic: one service through an outage, with and without a pipeline.
+
+    Without arguments a short outage with each client library; arguments after `--` are the demo's own.
+    """
+    install(session, "demo", project=EXTRAS)
+    if session.posargs:
+        session.run("python", "-m", "examples.outage", *session.posargs)
+        return
+    for family in ("httpx2", "httpx"):
+        session.run("python", "-m", "examples.outage", "--family", family, "--seconds", "24")
 
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure every policy beside an empty decorator and beside its peers."""
-    install(session, "test", "peers", project=".[tenacity]")
+    install(session, "test", "peers", project=EXTRAS)
     session.run("python", "-m", "benchmarks", *session.posargs)
