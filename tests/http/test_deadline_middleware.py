@@ -86,15 +86,21 @@ def clock() -> Iterator[FakeClock]:
         ([("X-Request-Deadline", "1500"), ("grpc-timeout", "2s")], 1.5),
         ([("X-Request-Deadline", "-1")], None),
         ([("X-Request-Deadline", "9" * 400)], None),
-        ([("X-Request-Deadline", "2000"), ("X-Request-Deadline", "1000")], 1.0),
-        ([("X-Request-Deadline", "1000"), ("X-Request-Deadline", "2000")], 1.0),
         ([("X-Request-Deadline", "2000, x, 1000")], 1.0),
+        ([("X-Request-Deadline", "1000, 2000")], 1.0),
         ([("X-Request-Deadline", ",")], None),
         ([("X-Other", "2000")], None),
     ],
 )
 def test_the_first_header_that_makes_sense_counts(door: Any, headers: Headers, left: float | None) -> None:
     assert serve(door, headers) == (200, left)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("sent", [("2000", "1000"), ("1000", "2000"), ("x", "1000"), ("1000", "x")])
+def test_of_a_header_that_comes_twice_the_shorter_time_counts(sent: tuple[str, str]) -> None:
+    # Under WSGI it is the server that joins them, so that case is shown on a real one below.
+    assert serve(asgi, [("X-Request-Deadline", each) for each in sent]) == (200, 1.0)
 
 
 @every_door
@@ -500,20 +506,24 @@ def test_a_real_server(clock: FakeClock) -> None:
         except DeadlineExceeded:
             yield b"late"
 
-    def ask(port: int, headers: dict[str, str]) -> tuple[int, bytes]:
+    def ask(port: int, *headers: tuple[str, str]) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("GET", "/", headers=headers)
+            connection.putrequest("GET", "/")
+            for name, value in headers:
+                connection.putheader(name, value)
+            connection.endheaders()
             response = connection.getresponse()
             return response.status, response.read()
         finally:
             connection.close()
 
     with listening(validator(wsgi.DeadlineMiddleware(validator(app)))) as port:
-        assert ask(port, {"grpc-timeout": "2S"}) == (200, b"2.0 1.0 late")
-        assert ask(port, {"X-Request-Deadline": "20000"}) == (200, b"10.0 10.0 ")
-        assert ask(port, {}) == (200, b"10.0 10.0 ")
-        status, body = ask(port, {"X-Request-Deadline": "0"})
+        assert ask(port, ("grpc-timeout", "2S")) == (200, b"2.0 1.0 late")
+        assert ask(port, ("X-Request-Deadline", "2000"), ("X-Request-Deadline", "9000")) == (200, b"2.0 1.0 late")
+        assert ask(port, ("X-Request-Deadline", "20000")) == (200, b"10.0 10.0 ")
+        assert ask(port) == (200, b"10.0 10.0 ")
+        status, body = ask(port, ("X-Request-Deadline", "0"))
         assert (status, json.loads(body)["status"]) == (504, 504)
 
 
