@@ -130,6 +130,10 @@ class Foreign:
         self._used = True
         return self._loan
 
+    def left(self) -> None:
+        """Hear that the transport is left, which closes it."""
+        self._used = False
+
     def close(self) -> None:
         """Close the transport, if it is ours; once, until it is used again."""
         if self._closes and self._used:

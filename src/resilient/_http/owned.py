@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from resilient._http.family import Family
@@ -39,11 +41,18 @@ class _Entered:
     def __init__(self) -> None:
         self._times = 0
 
-    def first(self) -> bool:
+    @contextmanager
+    def one_more(self) -> Iterator[bool]:
+        """Tell whether this is the first; if entering fails, it was none."""
         self._times += 1
-        return self._times == 1
+        try:
+            yield self._times == 1
+        except BaseException:
+            self._times -= 1
+            raise
 
     def last(self) -> bool:
+        """Tell whether nobody is left."""
         self._times = max(0, self._times - 1)
         return self._times == 0
 
@@ -59,7 +68,8 @@ class Connections:
 
     def enter(self) -> None:
         """Count."""
-        self._entered.first()
+        with self._entered.one_more():
+            pass
 
     def leave(self, *_error: object) -> None:
         """Close with the last."""
@@ -82,7 +92,8 @@ class AsyncConnections:
 
     async def enter(self) -> None:
         """Count."""
-        self._entered.first()
+        with self._entered.one_more():
+            pass
 
     async def leave(self, *_error: object) -> None:
         """Close with the last."""
@@ -116,12 +127,14 @@ class Wrapped(_Given):
 
     def enter(self) -> None:
         """Enter it with the first, if it is ours."""
-        if self._entered.first() and self._owns:
-            self._transport.__enter__()
+        with self._entered.one_more() as first:
+            if first and self._owns:
+                self._transport.__enter__()
 
     def leave(self, *error: Any) -> None:  # noqa: ANN401 -- as for any `__exit__`
         """Leave it with the last."""
         if self._entered.last() and self._owns:
+            self._foreign.left()
             self._transport.__exit__(*error)
 
     def close(self) -> None:
@@ -134,12 +147,14 @@ class AsyncWrapped(_Given):
 
     async def enter(self) -> None:
         """Enter it with the first, if it is ours."""
-        if self._entered.first() and self._owns:
-            await self._transport.__aenter__()
+        with self._entered.one_more() as first:
+            if first and self._owns:
+                await self._transport.__aenter__()
 
     async def leave(self, *error: Any) -> None:  # noqa: ANN401
         """Leave it with the last."""
         if self._entered.last() and self._owns:
+            self._foreign.left()
             await self._transport.__aexit__(*error)
 
     async def close(self) -> None:
