@@ -181,13 +181,16 @@ class AsyncExchange(Exchange):
         end = min(ambient(), self.end, clock.now() + _DRAIN_SECONDS)
 
         async def drain() -> bool:
-            size = 0
+            size, most = 0, self.route.core.settings.drain
             async for chunk in response.stream:
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > self.route.core.settings.drain:
-                    return False
-            return True
+                if size > most:
+                    if not self.route.pool.owned or size > 2 * most:
+                        return False
+                    # Now it ends in an error: trio complains of generators that are left half-way.
+                    await response.stream.aclose()
+            return size <= most
 
         try:
             whole = await awaiting.bounded(drain(), clock, end)
