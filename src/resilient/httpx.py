@@ -6,7 +6,7 @@ The twin of `resilient.httpx2`; both are doors to one core.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -22,10 +22,17 @@ from resilient.pipeline import Pipeline
 
 __all__ = [
     "AsyncResilientTransport",
+    "BreakerOpen",
+    "BudgetExhausted",
+    "BulkheadFull",
     "CallOptions",
+    "CallTimeout",
+    "DeadlineExceeded",
     "DeadlineHeader",
     "IdempotencyKey",
+    "RateLimited",
     "ResilientTransport",
+    "ThreadsExhausted",
     "async_client",
     "client",
 ]
@@ -33,13 +40,37 @@ __all__ = [
 FAMILY = Family(httpx, __name__)
 
 # The errors of ours as errors of this family; pickling finds them here.
-BreakerOpen: type[errors.BreakerOpen] = FAMILY.error(errors.BreakerOpen)
-BulkheadFull: type[errors.BulkheadFull] = FAMILY.error(errors.BulkheadFull)
-RateLimited: type[errors.RateLimited] = FAMILY.error(errors.RateLimited)
-BudgetExhausted: type[errors.BudgetExhausted] = FAMILY.error(errors.BudgetExhausted)
-ThreadsExhausted: type[errors.ThreadsExhausted] = FAMILY.error(errors.ThreadsExhausted)
-DeadlineExceeded: type[errors.DeadlineExceeded] = FAMILY.error(errors.DeadlineExceeded)
-CallTimeout: type[errors.CallTimeout] = FAMILY.error(errors.CallTimeout)
+if TYPE_CHECKING:
+
+    class BreakerOpen(errors.BreakerOpen, httpx.TransportError):
+        """`resilient.BreakerOpen` as an `httpx.TransportError`, with its `request`."""
+
+    class BulkheadFull(errors.BulkheadFull, httpx.TransportError):
+        """`resilient.BulkheadFull` as an `httpx.TransportError`, with its `request`."""
+
+    class RateLimited(errors.RateLimited, httpx.TransportError):
+        """`resilient.RateLimited` as an `httpx.TransportError`, with its `request`."""
+
+    class BudgetExhausted(errors.BudgetExhausted, httpx.TransportError):
+        """`resilient.BudgetExhausted` as an `httpx.TransportError`, with its `request`."""
+
+    class ThreadsExhausted(errors.ThreadsExhausted, httpx.TransportError):
+        """`resilient.ThreadsExhausted` as an `httpx.TransportError`, with its `request`."""
+
+    class DeadlineExceeded(errors.DeadlineExceeded, httpx.TransportError):
+        """`resilient.DeadlineExceeded` as an `httpx.TransportError`, with its `request`."""
+
+    class CallTimeout(errors.CallTimeout, httpx.TimeoutException):
+        """`resilient.CallTimeout` as an `httpx.TimeoutException`, with its `request`."""
+
+else:
+    BreakerOpen = FAMILY.error(errors.BreakerOpen)
+    BulkheadFull = FAMILY.error(errors.BulkheadFull)
+    RateLimited = FAMILY.error(errors.RateLimited)
+    BudgetExhausted = FAMILY.error(errors.BudgetExhausted)
+    ThreadsExhausted = FAMILY.error(errors.ThreadsExhausted)
+    DeadlineExceeded = FAMILY.error(errors.DeadlineExceeded)
+    CallTimeout = FAMILY.error(errors.CallTimeout)
 
 
 class _Body(Body, httpx.SyncByteStream):
@@ -50,7 +81,7 @@ class _AsyncBody(AsyncBody, httpx.AsyncByteStream):
     """A response body of this family, read by tasks."""
 
 
-class ResilientTransport(SyncTransport, httpx.BaseTransport):
+class ResilientTransport(SyncTransport[httpx.BaseTransport], httpx.BaseTransport):
     """A transport of `httpx.Client` whose requests pass through pipelines.
 
     Example:
@@ -67,7 +98,7 @@ class ResilientTransport(SyncTransport, httpx.BaseTransport):
     body = _Body
 
 
-class AsyncResilientTransport(AsyncTransport, httpx.AsyncBaseTransport):
+class AsyncResilientTransport(AsyncTransport[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport):
     """A transport of `httpx.AsyncClient` whose requests pass through pipelines, under asyncio and trio.
 
     It takes the same arguments as `ResilientTransport`.

@@ -6,7 +6,7 @@ The twin of `resilient.httpx`; both are doors to one core.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -22,10 +22,17 @@ from resilient.pipeline import Pipeline
 
 __all__ = [
     "AsyncResilientTransport",
+    "BreakerOpen",
+    "BudgetExhausted",
+    "BulkheadFull",
     "CallOptions",
+    "CallTimeout",
+    "DeadlineExceeded",
     "DeadlineHeader",
     "IdempotencyKey",
+    "RateLimited",
     "ResilientTransport",
+    "ThreadsExhausted",
     "async_client",
     "client",
 ]
@@ -33,13 +40,37 @@ __all__ = [
 FAMILY = Family(httpx2, __name__)
 
 # The errors of ours as errors of this family; pickling finds them here.
-BreakerOpen: type[errors.BreakerOpen] = FAMILY.error(errors.BreakerOpen)
-BulkheadFull: type[errors.BulkheadFull] = FAMILY.error(errors.BulkheadFull)
-RateLimited: type[errors.RateLimited] = FAMILY.error(errors.RateLimited)
-BudgetExhausted: type[errors.BudgetExhausted] = FAMILY.error(errors.BudgetExhausted)
-ThreadsExhausted: type[errors.ThreadsExhausted] = FAMILY.error(errors.ThreadsExhausted)
-DeadlineExceeded: type[errors.DeadlineExceeded] = FAMILY.error(errors.DeadlineExceeded)
-CallTimeout: type[errors.CallTimeout] = FAMILY.error(errors.CallTimeout)
+if TYPE_CHECKING:
+
+    class BreakerOpen(errors.BreakerOpen, httpx2.TransportError):
+        """`resilient.BreakerOpen` as an `httpx2.TransportError`, with its `request`."""
+
+    class BulkheadFull(errors.BulkheadFull, httpx2.TransportError):
+        """`resilient.BulkheadFull` as an `httpx2.TransportError`, with its `request`."""
+
+    class RateLimited(errors.RateLimited, httpx2.TransportError):
+        """`resilient.RateLimited` as an `httpx2.TransportError`, with its `request`."""
+
+    class BudgetExhausted(errors.BudgetExhausted, httpx2.TransportError):
+        """`resilient.BudgetExhausted` as an `httpx2.TransportError`, with its `request`."""
+
+    class ThreadsExhausted(errors.ThreadsExhausted, httpx2.TransportError):
+        """`resilient.ThreadsExhausted` as an `httpx2.TransportError`, with its `request`."""
+
+    class DeadlineExceeded(errors.DeadlineExceeded, httpx2.TransportError):
+        """`resilient.DeadlineExceeded` as an `httpx2.TransportError`, with its `request`."""
+
+    class CallTimeout(errors.CallTimeout, httpx2.TimeoutException):
+        """`resilient.CallTimeout` as an `httpx2.TimeoutException`, with its `request`."""
+
+else:
+    BreakerOpen = FAMILY.error(errors.BreakerOpen)
+    BulkheadFull = FAMILY.error(errors.BulkheadFull)
+    RateLimited = FAMILY.error(errors.RateLimited)
+    BudgetExhausted = FAMILY.error(errors.BudgetExhausted)
+    ThreadsExhausted = FAMILY.error(errors.ThreadsExhausted)
+    DeadlineExceeded = FAMILY.error(errors.DeadlineExceeded)
+    CallTimeout = FAMILY.error(errors.CallTimeout)
 
 
 class _Body(Body, httpx2.SyncByteStream):
@@ -50,7 +81,7 @@ class _AsyncBody(AsyncBody, httpx2.AsyncByteStream):
     """A response body of this family, read by tasks."""
 
 
-class ResilientTransport(SyncTransport, httpx2.BaseTransport):
+class ResilientTransport(SyncTransport[httpx2.BaseTransport], httpx2.BaseTransport):
     """A transport of `httpx2.Client` whose requests pass through pipelines.
 
     Example:
@@ -67,7 +98,7 @@ class ResilientTransport(SyncTransport, httpx2.BaseTransport):
     body = _Body
 
 
-class AsyncResilientTransport(AsyncTransport, httpx2.AsyncBaseTransport):
+class AsyncResilientTransport(AsyncTransport[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
     """A transport of `httpx2.AsyncClient` whose requests pass through pipelines, under asyncio and trio.
 
     It takes the same arguments as `ResilientTransport`.

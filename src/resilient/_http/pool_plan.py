@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 from resilient import _check
 from resilient._http.backend import clamp
@@ -19,6 +20,21 @@ _OURS = {
     "limits": "left out: each downstream's Bulkhead limits its pool (keepalive_expiry may be given)",
     "retries": "left out: a Retry policy decides what is sent again",
 }
+
+
+class PoolOptions(TypedDict, total=False):
+    """Options of the connection pools, for type checkers; the family's own transport checks their values."""
+
+    verify: ssl.SSLContext | str | bool
+    cert: str | tuple[str, str] | tuple[str, str, str] | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    proxy: Any  # an address, or the family's own URL or Proxy
+    uds: str | None
+    local_address: str | None
+    socket_options: Iterable[tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]]
+    keepalive_expiry: float | None
 
 
 class Tls:

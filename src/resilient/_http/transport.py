@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack
 
 from resilient._deadline_header import DeadlineHeader
 from resilient._http.family import Family
@@ -14,6 +14,7 @@ from resilient._http.keys import IdempotencyKey
 from resilient._http.marks import Marks
 from resilient._http.options import DEFAULT, EXTENSION, CallOptions, parse
 from resilient._http.owned import AsyncConnections, AsyncWrapped, Connections, Wrapped
+from resilient._http.pool_plan import PoolOptions
 from resilient._http.refusals import answer
 from resilient._http.routes import Default, Route, Routes
 from resilient._http.settings import Settings
@@ -51,7 +52,10 @@ class Core:
             raise TypeError(message)
 
 
-class Transport:
+_Inner = TypeVar("_Inner")  # what can be wrapped: the family's BaseTransport or AsyncBaseTransport
+
+
+class Transport(Generic[_Inner]):
     """What the two colours share: construction and the way of a refusal."""
 
     family: ClassVar[Family]
@@ -63,13 +67,13 @@ class Transport:
         pipelines: Pipeline | Mapping[str, Pipeline],
         *,
         default: Default = standard,
-        transport: Any = None,  # noqa: ANN401 -- of either family
+        transport: _Inner | None = None,
         owns_transport: bool = True,
         idempotency: IdempotencyKey | None = None,
         rejections: Literal["raise", "answer"] = "raise",
         attempt_header: str | None = None,
         deadline_header: DeadlineHeader | None = None,
-        **pool: Any,  # noqa: ANN401 -- checked by the family's own transport
+        **pool: Unpack[PoolOptions],
     ) -> None:
         """Make the routes; connections are opened with the first request.
 
@@ -103,7 +107,7 @@ class Transport:
             deadline_header=deadline_header,
         )
         self.core = Core(self.family, self.body, settings)
-        self._pools = self._connections(transport, pool, owns=owns_transport)
+        self._pools = self._connections(transport, {**pool}, owns=owns_transport)
         self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
         self._only = self.routes.only
 
@@ -134,7 +138,7 @@ class Transport:
         raise dressed from error.__cause__
 
 
-class SyncTransport(Transport):
+class SyncTransport(Transport[_Inner]):
     """Sends the requests of a plain client, from any number of threads."""
 
     colour = "sync"
@@ -163,7 +167,7 @@ class SyncTransport(Transport):
             exchange.close()
             raise
 
-    def __enter__(self) -> Any:  # noqa: ANN401 -- Self, of a class that is made per family
+    def __enter__(self) -> Self:
         """Enter the wrapped transport, once, however often this one is mounted."""
         self._pools.enter()
         return self
@@ -182,7 +186,7 @@ class SyncTransport(Transport):
         self._pools.close()
 
 
-class AsyncTransport(Transport):
+class AsyncTransport(Transport[_Inner]):
     """Sends the requests of an async client, under asyncio and trio."""
 
     colour = "async"
@@ -217,7 +221,7 @@ class AsyncTransport(Transport):
             await exchange.close(error)
             raise
 
-    async def __aenter__(self) -> Any:  # noqa: ANN401
+    async def __aenter__(self) -> Self:
         """Enter the wrapped transport, once, however often this one is mounted."""
         await self._pools.enter()
         return self
