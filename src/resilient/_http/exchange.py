@@ -45,9 +45,13 @@ class Exchange(Keeping):
         verdict = from_status(status, hint.retry_after)
         if status == 403 and hint.retry_after is not None:  # noqa: PLR2004 -- GitHub's way to say "too fast"
             verdict = Verdict(Outcome.THROTTLED, Certainty.REFUSED, hint.retry_after)
+        self._worth = status in RETRIED or verdict.outcome is Outcome.THROTTLED
         if route.env.classifier.result is not None:
             response.request = self.request
-            verdict = route.env.classifier.of_result(response, verdict)
+            judged = route.env.classifier.of_result(response, verdict)
+            if judged is not verdict:  # the user's own word
+                wait = hint.retry_after if judged.retry_after is None else judged.retry_after
+                verdict, self._worth = Verdict(judged.outcome, judged.certainty, wait), judged.outcome in _BAD
         self.verdict = verdict
         self.bad = verdict.outcome in _BAD
         self.good = not self.bad and not self._hint
@@ -92,7 +96,7 @@ class Exchange(Keeping):
         hint = self._hint if error is None else None
         if hint is False:
             return "server"
-        if error is None and not (hint or self.good or self._retried(verdict)):
+        if error is None and not (hint or self.good or self._worth):
             return "status"
         sure = verdict.certainty in _SURE or hint
         if not sure and self.request.method not in IDEMPOTENT and self.key is None:
@@ -100,6 +104,3 @@ class Exchange(Keeping):
         if self.upload is not None and not self.upload.rewind():
             return "body"
         return None
-
-    def _retried(self, verdict: Verdict) -> bool:
-        return self.response.status_code in RETRIED or verdict.outcome is Outcome.THROTTLED

@@ -7,6 +7,7 @@ may be followed by another hop.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from resilient._http.sending import Sending
 
 _PATIENCE = 30.0
-"""Seconds after which the same request object, sent again, is taken for a new call."""
+"""Seconds after which a request with an earlier hop is taken for a new call."""
 
 _CHALLENGES = frozenset({401, 403, 407})
 
@@ -28,7 +29,7 @@ class Hops:
 
     KEY = "resilient.call"
 
-    __slots__ = ("end", "key", "left", "origin", "request", "retries")
+    __slots__ = ("answer", "end", "key", "left", "open", "origin", "request", "retries")
 
     def __init__(self, request: Any) -> None:  # noqa: ANN401 -- of either family
         self.request = request
@@ -37,19 +38,32 @@ class Hops:
         self.end = NEVER
         self.left = 0.0
         self.key: str | None = None
+        self.open = False
+        self.answer: Callable[[], Any] | None = None
 
     @staticmethod
     def of(request: Any, now: float) -> Hops | None:  # noqa: ANN401
-        """Return what earlier hops left with this request, or None for a new call."""
-        hops = request.extensions.get(Hops.KEY)
+        """Return what earlier hops left with this request, or None for a new call.
+
+        Each answer leads to one more hop: a caller who sends the same request for a second time
+        makes a new call, and one who comes late does so, too.
+        """
+        hops: Hops | None = request.extensions.get(Hops.KEY)
         if hops is None:
             return None
-        again = request is hops.request  # an authentication round, or a caller who sends it once more
-        if again and (now >= hops.end or now - hops.left > _PATIENCE):
+        late = now - hops.left > _PATIENCE or (now >= hops.end and hops.by_hand(request))
+        if late or not hops.open:
             del request.extensions[Hops.KEY]
             return None
-        known: Hops = hops
-        return known
+        hops.open = False
+        return hops
+
+    def by_hand(self, request: Any) -> bool:  # noqa: ANN401
+        """Tell whether it may be the caller who goes on with this request, and not the client."""
+        if request is self.request:  # an authentication round, or a caller who sends it once more
+            return True
+        answer = None if self.answer is None else self.answer()
+        return answer is None or answer.next_request is not None  # set where a client does not follow redirects
 
     @staticmethod
     def leave(exchange: Sending, response: Any) -> None:  # noqa: ANN401
@@ -60,10 +74,12 @@ class Hops:
         hops = exchange.hops
         if hops is None:
             hops = Hops(request)
-            hops.end = exchange.started + exchange.route.whole
+            hops.end = exchange.started + exchange.route.whole_for(exchange.options)
             hops.key = exchange.key
         hops.retries = exchange.retries + max(0, exchange.attempts - 1)
         hops.left = exchange.route.env.now()
+        hops.open = True
+        hops.answer = weakref.ref(response)
         request.extensions[Hops.KEY] = hops
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _EVENT_STREAM = "text/event-stream"
 _DIGITS = 16
-_FRAMING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_FRAMING = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 class Keeping(Sending):
@@ -24,9 +24,8 @@ class Keeping(Sending):
         """Tell whether this answer is a stream that may never end."""
         if self.options.stream is not None:
             return self.options.stream
-        status = response.status_code
-        if status == 101 or (self.request.method == "CONNECT" and 200 <= status < 300):  # noqa: PLR2004
-            return True  # the connection speaks something else now
+        if response.status_code == 101:  # noqa: PLR2004 -- the connection speaks something else now
+            return True
         kind = response.headers.get("content-type")
         return kind is not None and kind.lower().startswith(_EVENT_STREAM)
 
@@ -48,7 +47,7 @@ class Keeping(Sending):
 
         An answer in memory, and one that was read to its end, can still be handed out.
         """
-        self.cookies = [*self.cookies, [pair for pair in response.headers.multi_items() if pair[0] == "set-cookie"]]
+        self.cookies = [*self.cookies, [pair for pair in response.headers.raw if pair[0].lower() == b"set-cookie"]]
         begun, self.begun = self.begun, None
         self.spare = type(response.stream) is self.route.core.family.byte_stream
         length = response.headers.get("content-length", "0")
@@ -86,7 +85,7 @@ class Keeping(Sending):
         if not hasattr(response, "_content"):
             return response
         # It may be one for all calls: each gets a copy of its own.
-        headers = [pair for pair in response.headers.multi_items() if pair[0] not in _FRAMING]
+        headers = [pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING]
         return family.response(
             response.status_code, headers=headers, content=response.content, extensions=response.extensions
         )
@@ -122,7 +121,7 @@ class Keeping(Sending):
         if self.cookies:
             unseen = self.cookies[:-1] if self.spare and response is self.response else self.cookies
             if any(unseen):
-                pairs = [*(pair for each in unseen for pair in each), *response.headers.multi_items()]
+                pairs = [*(pair for each in unseen for pair in each), *response.headers.raw]
                 response.headers = self.route.core.family.headers(pairs)
         if self.hops is not None or 300 <= response.status_code < 500:  # noqa: PLR2004
             Hops.leave(self, response)

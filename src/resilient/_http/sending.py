@@ -30,7 +30,7 @@ class Sending:
     attempts = 0
     bad = False
     begun: Any = None
-    cookies: Sequence[list[tuple[str, str]]] = ()
+    cookies: Sequence[list[tuple[bytes, bytes]]] = ()
     good = False
     key: str | None = None
     lease: Any = None
@@ -41,6 +41,7 @@ class Sending:
     upload: Any = None
     verdict = SUCCESS
     _hint: bool | None = None
+    _worth = False
 
     end: float
     began: float
@@ -63,7 +64,13 @@ class Sending:
         self.options = options
         self.hops = hops
         self.held: list[tuple[Any, Any]] = []
-        self.swift = route.swift and options is DEFAULT and hops is None and request.method in SAFE
+        self.swift = (
+            route.swift
+            and options is DEFAULT
+            and hops is None
+            and request.method in SAFE
+            and type(request.stream) is route.memory
+        )
         if hops is not None:
             self.retries = hops.retries
 
@@ -104,7 +111,7 @@ class Sending:
         limits = given.get("timeout", _UNLIMITED)
         try:
             connect, read, write, pool = limits["connect"], limits["read"], limits["write"], limits["pool"]
-        except KeyError:
+        except (KeyError, TypeError):  # not all four, or none
             self._particular(copy, left)
             return copy
         # Each cut to what is left; written out, for this is what every request pays.
