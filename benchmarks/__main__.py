@@ -10,10 +10,10 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import cases, machine, memory, report, startup, subjects, threads, timing
+from benchmarks import cases, http, http_clients, machine, memory, report, startup, subjects, threads, timing
 from benchmarks.peers import PEERS
 
-EXTRA_GROUPS = ("threads", "startup", "memory")
+EXTRA_GROUPS = ("threads", http_clients.GROUP, "startup", "memory")
 
 
 def main() -> None:
@@ -29,6 +29,8 @@ def main() -> None:
         for case in chosen:
             _tell(f"{case.group}: {case.title}")
             results.calls.append(timing.measure(case, runner, effort))
+        if _wanted(http_clients.GROUP, options.only):
+            _measure_http(results, runner, quick=options.quick)
     if _wanted("threads", options.only):
         _measure_threads(results, effort)
     if _wanted("startup", options.only):
@@ -78,10 +80,17 @@ def _measure_threads(results: report.Results, effort: timing.Effort) -> None:
             continue
 
 
+def _measure_http(results: report.Results, runner: asyncio.Runner, *, quick: bool) -> None:
+    effort = http.effort_for(quick=quick)
+    results.http = http.measure(runner, effort, _tell)
+    results.effort["http"] = {"rounds": effort.rounds, "milliseconds": effort.seconds * 1e3}
+    results.machine["versions"] |= http_clients.versions()
+
+
 def _finish(results: report.Results, options: argparse.Namespace) -> None:
     section = report.as_markdown(results, options.python)
     print(section)
-    for measured in (*results.calls, *results.throughput):
+    for measured in (*results.calls, *results.throughput, *results.http):
         for name, reason in measured.missing.items():
             _tell(f"not measured: {name}, {measured.case.group}, {measured.case.policy}: {reason}")
     if options.json:

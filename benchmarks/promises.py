@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks import cases, memory, startup, subjects, threads, timing
+from benchmarks import cases, http, memory, startup, subjects, threads, timing
 
 MULTIPLES = {
     ("sync", "success", "retry"): 1.3,
@@ -25,6 +25,9 @@ OF_ASYNCIO_TIMEOUT = 0.75
 OF_PEERS_SYNC_TIMEOUT = 0.5
 OF_ONE_HOP = 1.5
 """Two timeouts of one pipeline against one: two hops would double it."""
+
+HTTP = {"mock": 1.12, "loopback": 1.05}
+"""Multiples of a bare client's request that one through the whole standard pipeline may cost at most."""
 
 THROUGHPUT = 0.8
 IMPORT_MS = 60.0
@@ -114,6 +117,15 @@ def of_threads(results: list[threads.Throughput], counted: threads.Permits | Non
         yield Promise("8 threads: calls in flight in a bulkhead", counted.limit, counted.most)
         lost = counted.limit - counted.left
         yield Promise("8 threads: permits lost or gained", 0, abs(lost))
+
+
+def of_http(results: list[http.Measured]) -> Iterator[Promise]:
+    """Yield the promises about the standard pipeline in an HTTP client."""
+    for measured in results:
+        ours = measured.median(subjects.OURS)
+        if ours is not None:
+            what = f"{measured.case.title}: standard pipeline; multiple of a bare client"
+            yield Promise(what, HTTP[measured.case.over], ours)
 
 
 def of_startup(measured: startup.Startup) -> Iterator[Promise]:

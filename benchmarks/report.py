@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import memory, promises, startup, subjects, threads, timing
+from benchmarks import http, http_clients, memory, promises, startup, subjects, threads, timing
 
 DASH = "–"  # noqa: RUF001 -- a dash means: no such feature, or not installed
 
@@ -23,6 +23,7 @@ class Results:
     calls: list[timing.Measured] = field(default_factory=list)
     throughput: list[threads.Throughput] = field(default_factory=list)
     permits: dict[str, threads.Permits] = field(default_factory=dict)
+    http: list[http.Measured] = field(default_factory=list)
     startup: startup.Startup | None = None
     memory: memory.Memory | None = None
 
@@ -30,6 +31,7 @@ class Results:
         """Return every promise this run can judge."""
         found = [*promises.of_calls(self.calls)]
         found += promises.of_threads(self.throughput, self.permits.get(subjects.OURS))
+        found += promises.of_http(self.http)
         found += promises.of_startup(self.startup) if self.startup else []
         found += promises.of_memory(self.memory) if self.memory else []
         return found
@@ -47,6 +49,7 @@ def as_json(results: Results) -> str:
                 for each in results.throughput
             ],
             "permits": {name: asdict(each) for name, each in results.permits.items()},
+            "http": [_request(measured) for measured in results.http],
             "startup": results.startup and asdict(results.startup),
             "memory": results.memory and asdict(results.memory),
             "promises": [asdict(each) | {"met": each.met} for each in results.promises()],
@@ -63,6 +66,14 @@ def _call(measured: timing.Measured) -> dict[str, Any]:
         "path": case.path,
         "title": case.title,
         "empty_decorator_ns": round(measured.baseline, 1),
+        "multiples": _spreads(measured.ratios),
+        "missing": measured.missing,
+    }
+
+
+def _request(measured: http.Measured) -> dict[str, Any]:
+    return asdict(measured.case) | {
+        "bare_client_us": round(measured.baseline, 1),
         "multiples": _spreads(measured.ratios),
         "missing": measured.missing,
     }
@@ -93,6 +104,8 @@ def as_markdown(results: Results, label: str) -> str:
         parts += ["### Throughput of 8 threads over one", _throughput(results.throughput)]
     if results.permits:
         parts += ["### A bulkhead under 8 threads", _permits(results.permits)]
+    if results.http:
+        parts += ["### HTTP", _http_intro(results.effort["http"]), _http(results.http)]
     if results.startup:
         parts += ["### Import, over bare Python", _startup(results.startup)]
     if results.memory:
@@ -177,6 +190,30 @@ def _permits(permits: dict[str, threads.Permits]) -> str:
     ]
     head = ("library", "permits", "most in flight", "free afterwards", "refused calls")
     return _table(head, rows)
+
+
+def _http_intro(effort: dict[str, Any]) -> str:
+    return (
+        "Multiples of a bare client's `client.get()`, with the quartiles of the rounds in parentheses: over a mock\n"
+        "transport in processor time, over loopback (server in another process, connection kept) in wall time.\n"
+        "The collector is on. The whole standard pipeline stands beside peers that have one policy or two.\n"
+        f"Effort: {effort['rounds']} rounds of {effort['milliseconds']:g} ms for each client."
+    )
+
+
+def _http(lines: list[http.Measured]) -> str:
+    names = [name for name in http_clients.WRAPS if any(name in line.ratios for line in lines)]
+    rows = []
+    for line in lines:
+        met = (line.median(subjects.OURS) or 0) <= (limit := promises.HTTP[line.case.over])
+        spreads = _spreads(line.ratios)
+        cells = [_quartiles(spreads[name]) if name in spreads else DASH for name in names]
+        rows.append([line.case.title, f"{line.baseline:.0f} µs", f"≤ {limit:g} {_mark(met=met)}", *cells])
+    return _table(("`client.get()`", "bare client", "target", *names), rows)
+
+
+def _quartiles(spread: dict[str, float]) -> str:
+    return f"{spread['median']:.2f} ({spread['low']:.2f} to {spread['high']:.2f})"
 
 
 def _startup(measured: startup.Startup) -> str:
