@@ -24,8 +24,9 @@ class Keeping(Sending):
         """Tell whether this answer is a stream that may never end."""
         if self.options.stream is not None:
             return self.options.stream
-        if response.status_code == 101:  # noqa: PLR2004 -- the connection speaks something else now
-            return True
+        status = response.status_code
+        if status == 101 or (self.request.method == "CONNECT" and 200 <= status < 300):  # noqa: PLR2004
+            return True  # the connection speaks something else now
         kind = response.headers.get("content-type")
         return kind is not None and kind.lower().startswith(_EVENT_STREAM)
 

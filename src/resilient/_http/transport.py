@@ -19,7 +19,7 @@ from resilient._http.refusals import answer
 from resilient._http.routes import Default, Route, Routes
 from resilient._http.settings import Settings
 from resilient._http.verdicts import ErrorVerdicts
-from resilient._policy import Colour
+from resilient._policy import NEVER, Colour
 from resilient.errors import Rejected, ResilienceError
 from resilient.pipeline import Pipeline
 from resilient.standard import standard
@@ -124,9 +124,12 @@ class Transport(Generic[_Inner]):
     def _woven(self, route: Route, options: CallOptions, hops: Hops | None) -> Callable[[Any], Any]:
         """Return the route's woven function with these limits."""
         woven = route.woven if options is DEFAULT else route.woven_for(options)
-        if hops is None:
+        end = NEVER if hops is None else hops.end
+        if options.timeout is not None and route.whole == NEVER:
+            end = min(end, route.env.now() + options.timeout)
+        if end == NEVER:
             return woven
-        return (awithin if self.colour == "async" else within)(hops.end, woven)
+        return (awithin if self.colour == "async" else within)(end, woven)
 
     def _refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401
         """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
