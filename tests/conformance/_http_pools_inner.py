@@ -26,7 +26,7 @@ def recorder(world: World, handler: Callable[[Any], Any] | None = None) -> Any:
                 self.log.append("enter")
                 return self
 
-            async def __aexit__(self, kind: Any = None, *_: Any) -> None:
+            async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
                 self.log.append("exit" if kind is None else f"exit {kind.__name__}")
 
             async def aclose(self) -> None:
@@ -46,7 +46,7 @@ def recorder(world: World, handler: Callable[[Any], Any] | None = None) -> Any:
             self.log.append("enter")
             return self
 
-        def __exit__(self, kind: Any = None, *_: Any) -> None:
+        def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
             self.log.append("exit" if kind is None else f"exit {kind.__name__}")
 
         def close(self) -> None:

@@ -18,19 +18,16 @@ from functools import cache
 from math import inf
 from typing import Any, ClassVar
 
-from resilient import clock, faults
+from resilient import faults
+from resilient._http.async_backend import AsyncBackend, AsyncStream, SharedStream
+from resilient._http.clamping import time_left
 from resilient.deadline import ambient
-
-_FAR = 1e6
-"""Longest timeout that is handed to a socket, in seconds; the system refuses much longer ones."""
 
 _PIECE = 16_384
 """Bytes that a stream which is no plain socket writes before the deadline is looked at again."""
 
-_TOO_LATE = "the deadline has passed"
 
-
-def clamp(transport: object) -> bool:
+def clamp(transport: object, *, shared: bool = False) -> bool:
     """Put clamped streams under a family's own transport; tell whether that worked.
 
     The place is a private attribute of both families. Where it is missing, deadlines hold only as
@@ -38,6 +35,7 @@ def clamp(transport: object) -> bool:
 
     Args:
         transport: An `HTTPTransport` or `AsyncHTTPTransport`, also one that goes through a proxy.
+        shared: Whether a connection may carry several requests at once, as those of HTTP/2 do.
 
     """
     try:
@@ -45,29 +43,12 @@ def clamp(transport: object) -> bool:
         inner = pool._network_backend  # noqa: SLF001
         if not isinstance(inner, (Backend, AsyncBackend)):
             core = sys.modules[type(pool).__module__.partition(".")[0]]
-            pool._network_backend = _classes(core)[inspect.iscoroutinefunction(inner.connect_tcp)](inner)  # noqa: SLF001
+            tasks = inspect.iscoroutinefunction(inner.connect_tcp)
+            pool._network_backend = _classes(core)[tasks + (tasks and shared)](inner)  # noqa: SLF001
     except (AttributeError, KeyError, TypeError) as fault:
         faults.report(clamp, fault)
         return False
     return True
-
-
-def _left(timeout: float | None, late: type[Exception]) -> float | None:
-    """Return an operation's timeout, cut to what is left of the deadline.
-
-    Raises:
-        late: If nothing is left.
-
-    """
-    end = ambient()
-    if end == inf:
-        return timeout
-    left = end - clock.current().now()
-    if left <= 0:
-        raise late(_TOO_LATE)
-    if timeout is not None and timeout < left:
-        return timeout
-    return min(left, _FAR)
 
 
 class Stream:
@@ -83,7 +64,7 @@ class Stream:
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Receive once."""
-        data: bytes = self._inner.read(max_bytes, timeout=_left(timeout, self.core.ReadTimeout))
+        data: bytes = self._inner.read(max_bytes, timeout=time_left(timeout, self.core.ReadTimeout))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -93,7 +74,7 @@ class Stream:
             return
         rest = memoryview(buffer)
         while rest:
-            sent = self._send(rest, _left(timeout, self.core.WriteTimeout))
+            sent = self._send(rest, time_left(timeout, self.core.WriteTimeout))
             rest = rest[sent:]
 
     def _send(self, rest: memoryview, timeout: float | None) -> int:
@@ -117,52 +98,11 @@ class Stream:
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Stream:  # noqa: ANN401
         """Shake hands, all of it in the time that is left."""
         try:
-            timeout = _left(timeout, self.core.ConnectTimeout)
+            timeout = time_left(timeout, self.core.ConnectTimeout)
         except self.core.ConnectTimeout:
             self.close()  # as the family does after any failure here
             raise
         return type(self)(self._inner.start_tls(ssl_context, server_hostname=server_hostname, timeout=timeout))
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
-        """Return what the stream knows of its socket."""
-        return self._inner.get_extra_info(info)
-
-
-class AsyncStream:
-    """A connection of tasks: the family bounds each operation as a whole."""
-
-    core: ClassVar[Any]
-
-    def __init__(self, inner: Any) -> None:  # noqa: ANN401 -- of either family
-        """Wrap a stream of the family."""
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- the family's word
-        """Receive once."""
-        data: bytes = await self._inner.read(max_bytes, timeout=_left(timeout, self.core.ReadTimeout))
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Send all."""
-        await self._inner.write(buffer, timeout=_left(timeout, self.core.WriteTimeout))
-
-    async def aclose(self) -> None:
-        """Close, whatever the time."""
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: Any,  # noqa: ANN401
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> AsyncStream:
-        """Shake hands, all of it in the time that is left."""
-        try:
-            timeout = _left(timeout, self.core.ConnectTimeout)
-        except self.core.ConnectTimeout:
-            await self.aclose()
-            raise
-        return type(self)(await self._inner.start_tls(ssl_context, server_hostname=server_hostname, timeout=timeout))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
         """Return what the stream knows of its socket."""
@@ -183,13 +123,13 @@ class Backend:
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> Stream:  # noqa: ANN401
         """Connect; several addresses of one name share the time that is left."""
         late = self.core.ConnectTimeout
-        left = _left(timeout, late)
+        left = time_left(timeout, late)
         if ambient() == inf or type(self._inner) is not self.plain:
             return self.stream(self._inner.connect_tcp(host, port, timeout=left, **options))
         failure: Exception | None = None
         for address in self._addresses(host, port):
             try:
-                return self.stream(self._inner.connect_tcp(address, port, timeout=_left(timeout, late), **options))
+                return self.stream(self._inner.connect_tcp(address, port, timeout=time_left(timeout, late), **options))
             except (self.core.ConnectError, late) as error:
                 failure = error
         raise failure or self.core.ConnectError(f"no address for {host!r}")
@@ -203,42 +143,20 @@ class Backend:
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, **options: Any) -> Stream:  # noqa: ANN401
         """Connect."""
-        left = _left(timeout, self.core.ConnectTimeout)
+        left = time_left(timeout, self.core.ConnectTimeout)
         return self.stream(self._inner.connect_unix_socket(path, timeout=left, **options))
 
     def sleep(self, seconds: float) -> None:
         """Pause between two attempts to connect."""
-        self._inner.sleep(_left(seconds, self.core.ConnectTimeout))
-
-
-class AsyncBackend:
-    """Opens connections for tasks."""
-
-    core: ClassVar[Any]
-    stream: ClassVar[type[AsyncStream]]
-
-    def __init__(self, inner: Any) -> None:  # noqa: ANN401 -- of either family
-        """Wrap the backend that a pool came with."""
-        self._inner = inner
-
-    async def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> AsyncStream:  # noqa: ANN401, ASYNC109
-        """Connect."""
-        left = _left(timeout, self.core.ConnectTimeout)
-        return self.stream(await self._inner.connect_tcp(host, port, timeout=left, **options))
-
-    async def connect_unix_socket(self, path: str, timeout: float | None = None, **options: Any) -> AsyncStream:  # noqa: ANN401, ASYNC109
-        """Connect."""
-        left = _left(timeout, self.core.ConnectTimeout)
-        return self.stream(await self._inner.connect_unix_socket(path, timeout=left, **options))
-
-    async def sleep(self, seconds: float) -> None:
-        """Pause between two attempts to connect."""
-        await self._inner.sleep(_left(seconds, self.core.ConnectTimeout))
+        self._inner.sleep(time_left(seconds, self.core.ConnectTimeout))
 
 
 @cache
-def _classes(core: Any) -> tuple[type[Backend], type[AsyncBackend]]:  # noqa: ANN401 -- `httpcore` or `httpcore2`
-    """Return both backends bound to a family, whose errors they raise and whose classes they are."""
+def _classes(core: Any) -> tuple[type[Backend], type[AsyncBackend], type[AsyncBackend]]:  # noqa: ANN401 -- a module
+    """Return the backends bound to `httpcore` or `httpcore2`, whose errors they raise and whose classes they are.
+
+    For threads, for tasks, and for tasks on shared connections.
+    """
     threads = sys.modules.get(f"{core.__name__}._backends.sync")
 
     def bound(mine: type, theirs: str, **more: object) -> Any:  # noqa: ANN401
@@ -246,5 +164,6 @@ def _classes(core: Any) -> tuple[type[Backend], type[AsyncBackend]]:  # noqa: AN
 
     stream = bound(Stream, "NetworkStream", plain=getattr(threads, "SyncStream", None))
     backend = bound(Backend, "NetworkBackend", plain=getattr(threads, "SyncBackend", None), stream=stream)
-    flow = bound(AsyncStream, "AsyncNetworkStream")
-    return backend, bound(AsyncBackend, "AsyncNetworkBackend", stream=flow)
+    flows = [bound(kind, "AsyncNetworkStream") for kind in (AsyncStream, SharedStream)]
+    alone, shared = (bound(AsyncBackend, "AsyncNetworkBackend", stream=flow) for flow in flows)
+    return backend, alone, shared

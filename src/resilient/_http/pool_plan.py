@@ -94,4 +94,5 @@ class Plan:
         module = self._family.module
         limits = module.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=self._expiry)
         transport = getattr(module, self._kind)(verify=self._tls.context(), limits=limits, retries=0, **self._options)
-        return transport, clamp(transport) and not self._options.get("http2", False)
+        shared = bool(self._options.get("http2", False))
+        return transport, clamp(transport, shared=shared) and not shared
