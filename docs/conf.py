@@ -35,8 +35,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"bool|int|float|str|object|bytes|dict|list|tuple|set|frozenset|type|None|optional|BaseException"),
     ("py:.*", r"Exception|ValueError|TypeError|KeyError|RuntimeError|TimeoutError|ExceptionGroup|Enum"),
     ("py:.*", r"(.*\.)?[PTRK](\.args|\.kwargs)?|_[A-Z].*"),
+    # The client libraries, likewise.
+    ("py:.*", r"(httpx2?|ssl|wsgiref)\..*|tuple\[str"),
     # Names that are not public show in annotations but have no page.
-    ("py:.*", r"(resilient\.)?_\w+(\..*)?"),
+    ("py:.*", r"(resilient\.)?(httpx2?\.)?_\w+(\..*)?"),
     ("py:.*", r"resilient\.[a-z_]+\..*"),
 ]
 suppress_warnings: list[str] = []

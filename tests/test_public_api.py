@@ -21,6 +21,15 @@ Rejected ResilienceError Retry RetryBudget ThreadsExhausted Timeout Unguardable 
 log_events remaining standard subscribe
 """.split()
 
+# The doors: modules that are imported by themselves, and what each of them shows.
+CLIENTS = """
+AsyncResilientTransport BreakerOpen BudgetExhausted BulkheadFull CallOptions CallTimeout DeadlineExceeded
+DeadlineHeader IdempotencyKey RateLimited ResilientTransport ThreadsExhausted async_client client
+""".split()
+SERVERS = ["DeadlineHeader", "DeadlineMiddleware"]
+DOORS = {"httpx": CLIENTS, "httpx2": CLIENTS, "asgi": SERVERS, "wsgi": SERVERS}
+OF_DOORS = [(door, name) for door, names in DOORS.items() for name in names]
+
 # Raised or handed out by the library, never built by its users, or shown by the example of another name.
 WITHOUT_EXAMPLE = {
     "Certainty",
@@ -89,6 +98,67 @@ def test_the_examples_of_a_module_run(name: str) -> None:
     assert result.failed == 0
 
 
+PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+
+
 def test_the_reference_page_has_every_public_name() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text("utf-8").split()
+    page = PAGE.read_text("utf-8").split()
     assert [name for name in PUBLIC if f"resilient.{name}" not in page] == []
+
+
+def test_the_reference_page_has_every_door() -> None:
+    page = PAGE.read_text("utf-8")
+    shown = [f"resilient.{door}.{name}" for door, name in OF_DOORS if door != "httpx" and name != "DeadlineHeader"]
+    assert [name for name in shown if name not in page.split()] == []
+    assert "`resilient.httpx2` and `resilient.httpx` are twins" in page
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_names_of_a_door_are_these(door: str) -> None:
+    module = importlib.import_module(f"resilient.{door}")
+    assert sorted(module.__all__) == sorted(DOORS[door])
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+@pytest.mark.parametrize(("door", "name"), OF_DOORS)
+def test_a_name_of_a_door_says_what_it_is(door: str, name: str) -> None:
+    thing = getattr(importlib.import_module(f"resilient.{door}"), name)
+    first = (inspect.getdoc(thing) or "").partition("\n")[0]
+    assert first.endswith((".", ":")), f"the first line of {name} is no sentence: {first!r}"
+    assert len(first.split()) > 2
+
+
+@pytest.mark.parametrize(
+    "name", ["DeadlineHeader", "DeadlineMiddleware", "IdempotencyKey", "ResilientTransport", "client"]
+)
+def test_a_name_of_a_door_shows_an_example(name: str) -> None:
+    shown = [getattr(importlib.import_module(f"resilient.{door}"), each) for door, each in OF_DOORS if each == name]
+    assert all(examples(thing) for thing in shown)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_client_doors_are_twins(name: str) -> None:
+    one, other = (getattr(importlib.import_module(f"resilient.{family}"), name) for family in ("httpx", "httpx2"))
+    assert (one is other) == (name in {"CallOptions", "DeadlineHeader", "IdempotencyKey"})
+    assert (inspect.getdoc(one) or "").replace("httpx2", "httpx") == (inspect.getdoc(other) or "").replace(
+        "httpx2", "httpx"
+    )
+    assert signature(one) == signature(other)
+    if inspect.isclass(one):
+        assert {each for each in dir(one) if not each.startswith("_")} == {
+            each for each in dir(other) if not each.startswith("_")
+        }
+
+
+@pytest.mark.parametrize("family", ["httpx", "httpx2"])
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name in PUBLIC])
+def test_an_error_of_a_door_belongs_to_both_trees(family: str, name: str) -> None:
+    kind = getattr(importlib.import_module(f"resilient.{family}"), name)
+    base = "TimeoutException" if name == "CallTimeout" else "TransportError"
+    assert issubclass(kind, getattr(resilient, name))
+    assert issubclass(kind, getattr(importlib.import_module(family), base))
+    assert (kind.__module__, kind.__qualname__) == (f"resilient.{family}", name)
+
+
+def signature(thing: object) -> str:
+    return str(inspect.signature(thing)).replace("httpx2", "httpx")

@@ -40,7 +40,7 @@ class CallOptions:
         ConfigError: If it is out of range, or two options contradict each other.
 
     Example:
-        >>> parse({"retry": False}).most_attempts
+        >>> CallOptions(retry=False).most_attempts
         1
 
     """
