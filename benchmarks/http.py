@@ -1,9 +1,9 @@
 """Time `client.get()` with the whole standard pipeline in a client, as multiples of the bare client.
 
-Over a mock transport nothing is sent, so that all there is to see is the client's own work; time
-is this thread's processor time, the mean of a turn. Over loopback a server in another process
-answers at once, and the connection is kept; time is wall time, as a caller waits for both, and
-the median of a turn's requests, for whatever else runs on the machine gets in between some.
+Over a mock transport nothing is sent, so that all there is to see is the client's own work. Over
+loopback a server in another process answers at once, and the connection is kept. Time is this
+thread's processor time, as a busy machine disturbs it least; it leaves out the wait for the
+server, so that the multiples of what a caller waits are a little lower.
 
 All clients of a line take their turn in every round, in shuffled order, and each is divided by
 the bare client of the same round. The collector stays on, for a client's garbage is part of its
@@ -29,8 +29,7 @@ from benchmarks import http_clients, http_server, timing
 Get = Callable[[str], Any]
 
 _fine = time.get_clock_info("thread_time").resolution < 1e-6  # not on Windows
-_spent = time.thread_time if _fine else time.perf_counter
-_now = time.perf_counter
+_now = time.thread_time if _fine else time.perf_counter
 
 
 @dataclass(slots=True)
@@ -123,40 +122,21 @@ def _frozen() -> Iterator[None]:
 
 
 def _timer(case: http_clients.Case, get: Get, url: str, runner: asyncio.Runner) -> timing.Timer:
-    """Return what sends so many requests and returns the seconds of a typical one."""
-    timed, atimed = (_mean, _amean) if case.over == "mock" else (_median, _amedian)
+    """Return what sends so many requests and returns the seconds of one."""
     if case.colour == "sync":
-        return lambda times: timed(get, url, times)
-    return lambda times: runner.run(atimed(get, url, times))
+        return lambda times: _timed(get, url, times)
+    return lambda times: runner.run(_atimed(get, url, times))
 
 
-def _mean(get: Get, url: str, times: int) -> float:
-    began = _spent()
+def _timed(get: Get, url: str, times: int) -> float:
+    began = _now()
     for _ in repeat(None, times):
         get(url)
-    return (_spent() - began) / times
+    return (_now() - began) / times
 
 
-async def _amean(get: Get, url: str, times: int) -> float:
-    began = _spent()
+async def _atimed(get: Get, url: str, times: int) -> float:
+    began = _now()
     for _ in repeat(None, times):
         await get(url)
-    return (_spent() - began) / times
-
-
-def _median(get: Get, url: str, times: int) -> float:
-    seconds = []
-    for _ in repeat(None, times):
-        began = _now()
-        get(url)
-        seconds.append(_now() - began)
-    return statistics.median(seconds)
-
-
-async def _amedian(get: Get, url: str, times: int) -> float:
-    seconds = []
-    for _ in repeat(None, times):
-        began = _now()
-        await get(url)
-        seconds.append(_now() - began)
-    return statistics.median(seconds)
+    return (_now() - began) / times

@@ -194,9 +194,9 @@ def _permits(permits: dict[str, threads.Permits]) -> str:
 
 def _http_intro(effort: dict[str, Any]) -> str:
     return (
-        "Multiples of a bare client's `client.get()`, with the quartiles of the rounds in parentheses: over a mock\n"
-        "transport in processor time, over loopback (server in another process, connection kept) in wall time.\n"
-        "The collector is on. The whole standard pipeline stands beside peers that have one policy or two.\n"
+        "Multiples of a bare client's `client.get()`, with the quartiles of the rounds in parentheses.\n"
+        "Over loopback the server is another process and the connection is kept. Time is the thread's own\n"
+        "processor time, with the collector on. The whole standard pipeline stands beside peers that have one policy or two.\n"
         f"Effort: {effort['rounds']} rounds of {effort['milliseconds']:g} ms for each client."
     )
 
