@@ -196,7 +196,7 @@ def _http_intro(effort: dict[str, Any]) -> str:
     return (
         "Multiples of a bare client's `client.get()`, with the quartiles of the rounds in parentheses.\n"
         "Over loopback the server is another process and the connection is kept. Time is the thread's own\n"
-        "processor time, with the collector on. The whole standard pipeline stands beside peers that have one policy or two.\n"
+        "processor time, with the collector on. No peer has the whole pipeline: they have one policy, or two.\n"
         f"Effort: {effort['rounds']} rounds of {effort['milliseconds']:g} ms for each client."
     )
 
