@@ -41,7 +41,8 @@ def test_options_come_with_the_request(module: Any) -> None:
 
 
 def test_every_option_is_read() -> None:
-    given = {"attempts": 2, "timeout": 1.5, "retry": True, "idempotency_key": "mine", "stream": False, "buffer": True}
+    given = {"attempts": 2, "timeout": 1.5, "retry": True, "repeatable": True}
+    given |= {"idempotency_key": "mine", "stream": False, "buffer": True}
     options = parse(MappingProxyType(given))
     assert dataclasses.asdict(options) == given
     assert set(given) == {each.name for each in dataclasses.fields(CallOptions)}
@@ -161,7 +162,7 @@ def test_an_unknown_key_gets_a_hint(name: str, meant: str) -> None:
         parse({name: 1})
     text = str(caught.value)
     assert f"did you mean {meant!r}?" in text
-    assert "attempts, timeout, retry, idempotency_key, stream, buffer" in text
+    assert "attempts, timeout, retry, repeatable, idempotency_key, stream, buffer" in text
     assert repr(name) in text
 
 

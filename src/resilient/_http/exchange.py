@@ -11,7 +11,7 @@ from typing import Any
 from resilient._guards.timeout import AmbientCut, Cut
 from resilient._http import hints, quota
 from resilient._http.keeping import Keeping
-from resilient._http.verdicts import IDEMPOTENT, RETRIED
+from resilient._http.verdicts import IDEMPOTENT, NEVER_SENT, RETRIED
 from resilient._runtime.ledger import ANSWER
 from resilient.errors import BulkheadFull, CallTimeout
 from resilient.outcome import INCONCLUSIVE, SUCCESS, Certainty, Outcome, Verdict, attach, from_status, thrown_away
@@ -43,7 +43,9 @@ class Exchange(Keeping):
         hint = hints.read(response.headers, status)
         self._hint = hint.should_retry if status >= 400 else None  # noqa: PLR2004
         verdict = from_status(status, hint.retry_after)
-        if status == 403 and hint.retry_after is not None:  # noqa: PLR2004 -- GitHub's way to say "too fast"
+        github = status == 403 and hint.retry_after is not None  # noqa: PLR2004 -- its way to say "too fast"
+        envoy = status == 503 and hint.overloaded  # noqa: PLR2004 -- it dropped the request before it went on
+        if github or envoy:
             verdict = Verdict(Outcome.THROTTLED, Certainty.REFUSED, hint.retry_after)
         self._worth = status in RETRIED or verdict.outcome is Outcome.THROTTLED
         if route.env.classifier.result is not None:
@@ -74,13 +76,24 @@ class Exchange(Keeping):
             attach(error, INCONCLUSIVE)  # the caller's own body, also where the client has given it another name
             return error
         if isinstance(error, core.late_errors) and env.now() + _SLACK >= self.end:
-            return self.timed_out(self.cut, env.now() - self.began)
+            late = self.timed_out(self.cut, env.now() - self.began)
+            if isinstance(error, core.family.connect_timeout):
+                attach(late, NEVER_SENT)
+            return late
         if isinstance(error, core.family.pool_timeout) and self.route.pool.owned:
             return BulkheadFull(env.downstream, "connection_pool", None, "pool_wait")
         verdict = core.verdicts.of(error)
         if verdict is not None:
             attach(error, verdict)
         return error
+
+    def _repeatable(self) -> bool:
+        """Tell whether the request may be sent again although the server may have acted on it."""
+        asked = self.options.repeatable
+        if asked is not None:
+            return asked
+        method = self.request.method
+        return method in IDEMPOTENT or self.key is not None or method in self.route.core.repeatable
 
     def timed_out(self, cut: Cut | None, ran: float) -> CallTimeout:
         """Return the error for an attempt that our own deadline cut."""
@@ -99,7 +112,7 @@ class Exchange(Keeping):
         if error is None and not (hint or self.good or self._worth):
             return "status"
         sure = verdict.certainty in _SURE or hint
-        if not sure and self.request.method not in IDEMPOTENT and self.key is None:
+        if not sure and not self._repeatable():
             return "unsafe"
         if self.upload is not None and not self.upload.rewind():
             return "body"

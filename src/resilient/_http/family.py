@@ -45,6 +45,7 @@ class Family:
         self.byte_stream: Any = kinds["ByteStream"]
         self.transport_error: type[Exception] = kinds["TransportError"]
         self.timeout_exception: type[Exception] = kinds["TimeoutException"]
+        self.connect_timeout: type[Exception] = kinds["ConnectTimeout"]
         self.pool_timeout: type[Exception] = kinds["PoolTimeout"]
         self._dressed: dict[type, type[errors.ResilienceError]] = {
             kind: self._bound(kind, self.transport_error) for kind in _DRESSED

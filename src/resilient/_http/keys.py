@@ -16,6 +16,7 @@ from resilient import _check, faults
 
 __all__ = ["IdempotencyKey", "checked_key", "random_key", "same_origin"]
 
+A_HEADER = "the name of a header: letters, digits and !#$%&'*+-.^_`|~"
 LONGEST = 255
 """Characters of a bare key; vendors refuse longer ones."""
 
@@ -80,10 +81,7 @@ class IdempotencyKey:
 
     def __post_init__(self) -> None:
         """Check and normalise."""
-        if not isinstance(self.header, str):
-            _check.refuse_type("header", self.header, "the name of a header")
-        if not _TOKEN.fullmatch(self.header):
-            _check.refuse("header", self.header, "the name of a header: letters, digits and !#$%&'*+-.^_`|~")
+        checked_token("header", self.header, A_HEADER)
         if self.style not in ("raw", "quoted"):
             _check.refuse("style", self.style, '"raw" or "quoted"')
         methods: object = self.methods
@@ -139,12 +137,23 @@ class IdempotencyKey:
         return self.fresh() if wanted is None or wanted is True else self.wire(cast("str", wanted))
 
 
+def checked_token(name: str, value: object, allowed: str) -> str:
+    """Return the name of a header or method.
+
+    Raises:
+        TypeError: If it is no string.
+        ConfigError: If it has other characters than such a name.
+
+    """
+    if not isinstance(value, str):
+        _check.refuse_type(name, value, allowed)
+    if not _TOKEN.fullmatch(value):
+        _check.refuse(name, value, allowed)
+    return value
+
+
 def _method(name: object) -> str:
-    if not isinstance(name, str):
-        _check.refuse_type("methods", name, "names of methods")
-    if not _TOKEN.fullmatch(name):
-        _check.refuse("methods", name, "names of methods")
-    return name.upper()
+    return checked_token("methods", name, "names of methods").upper()
 
 
 class Address(Protocol):

@@ -29,6 +29,8 @@ class CallOptions:
         attempts: How often the request may be sent, 1 or more.
         timeout: Seconds that the whole call may take, above 0; or a timedelta. It only shortens.
         retry: False sends the request once.
+        repeatable: True says that the request may be sent again although the server may have acted
+            on it; False says that it may not, whatever its method.
         idempotency_key: The key itself, True for a new one, False for none.
         stream: True says that the response is an endless stream: it holds no place in a bulkhead
             and is no slow call. False says that it is none, whatever its headers look like.
@@ -48,6 +50,7 @@ class CallOptions:
     attempts: int | None = None
     timeout: float | None = None
     retry: bool = True
+    repeatable: bool | None = None
     idempotency_key: str | bool | None = None
     stream: bool | None = None
     buffer: bool = False
@@ -122,6 +125,7 @@ _CHECKS: dict[Any, Callable[[str, object], object]] = {
     "attempts": _check.count,
     "timeout": _check.seconds,
     "retry": _flag,
+    "repeatable": _flag,
     "idempotency_key": _key,
     "stream": _flag,
     "buffer": _flag,

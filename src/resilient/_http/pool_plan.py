@@ -37,23 +37,6 @@ class PoolOptions(TypedDict, total=False):
     keepalive_expiry: float | None
 
 
-class Tls:
-    """The TLS context that all pools share; making one takes some 20 ms and loads all certificates."""
-
-    def __init__(self, family: Family, *, verify: Any = True, cert: Any = None, trust_env: bool = True) -> None:  # noqa: ANN401
-        """Remember what the family's `create_ssl_context` is to be given."""
-        self._family = family
-        self._settings = {"verify": verify, "cert": cert, "trust_env": trust_env}
-        self._made: dict[str, Any] = {}
-
-    def context(self) -> Any:  # noqa: ANN401 -- an `ssl.SSLContext`
-        """Return the context; made at the first call, and if two threads come first, one of theirs is it."""
-        known = self._made.get("context")
-        if known is not None:
-            return known
-        return self._made.setdefault("context", self._family.module.create_ssl_context(**self._settings))
-
-
 class Plan:
     """Makes inner transports.
 
@@ -75,7 +58,8 @@ class Plan:
                 _check.refuse(name, options[name], allowed)
         rest = dict(options)
         tls = {name: rest.pop(name) for name in ("verify", "cert", "trust_env") if name in rest}
-        self._tls = Tls(family, **tls)
+        # Made now and for all pools: it takes some 20 ms, which no call's deadline should pay for.
+        self._tls = family.module.create_ssl_context(**tls)
         self._family, self._kind, self._options = family, kind, rest
         self._expiry = rest.pop("keepalive_expiry", KEEPALIVE_EXPIRY)
         self._streams = streams
@@ -93,6 +77,6 @@ class Plan:
         most = None if limit is None else limit + self._streams
         module = self._family.module
         limits = module.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=self._expiry)
-        transport = getattr(module, self._kind)(verify=self._tls.context(), limits=limits, retries=0, **self._options)
+        transport = getattr(module, self._kind)(verify=self._tls, limits=limits, retries=0, **self._options)
         shared = bool(self._options.get("http2", False))
         return transport, clamp(transport, shared=shared) and not shared

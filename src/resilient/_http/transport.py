@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack
 
@@ -36,6 +36,7 @@ class Core:
         self.body = body
         self.settings = settings
         self.marks = Marks(settings)
+        self.repeatable = frozenset(settings.repeatable)
         self.verdicts = ErrorVerdicts(family)
         self.late_errors = (family.timeout_exception, TimeoutError)
 
@@ -73,6 +74,7 @@ class Transport(Generic[_Inner]):
         rejections: Literal["raise", "answer"] = "raise",
         attempt_header: str | None = None,
         deadline_header: DeadlineHeader | None = None,
+        repeatable: Iterable[str] = (),
         **pool: Unpack[PoolOptions],
     ) -> None:
         """Make the routes; connections are opened with the first request.
@@ -90,6 +92,8 @@ class Transport(Generic[_Inner]):
             rejections: "raise" raises our refusals; "answer" turns them into responses 503.
             attempt_header: Name of a header with the number of the attempt, from 1 on.
             deadline_header: Tell the server how much time is left.
+            repeatable: Methods that may be repeated here although HTTP does not say so, such as
+                `("POST",)` for a service that is only ever asked by POST.
             pool: Options of the connection pools, as of the family's own transport: `verify`,
                 `cert`, `trust_env`, `http1`, `http2`, `proxy`, `uds`, `local_address`,
                 `socket_options`, `keepalive_expiry`. How many connections there are follows from
@@ -105,6 +109,7 @@ class Transport(Generic[_Inner]):
             rejections=rejections,
             attempt_header=attempt_header,
             deadline_header=deadline_header,
+            repeatable=repeatable,
         )
         self.core = Core(self.family, self.body, settings)
         self._pools = self._connections(transport, {**pool}, owns=owns_transport)

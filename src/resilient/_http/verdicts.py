@@ -16,15 +16,15 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """Methods that may be repeated as they are (RFC 9110, 9.2.2; QUERY by its own draft)."""
 
-_NEVER_SENT = Verdict(Outcome.FAILURE, Certainty.NOT_SENT)
+NEVER_SENT = Verdict(Outcome.FAILURE, Certainty.NOT_SENT)
 _TURNED_AWAY = Verdict(Outcome.FAILURE, Certainty.REFUSED)
 
 # By name, from the particular to the general. During a send a failed write proves nothing: the
 # server may have answered early, and httpcore reads on.
 _BY_NAME = {
-    "ConnectError": _NEVER_SENT,
-    "ConnectTimeout": _NEVER_SENT,
-    "ProxyError": _NEVER_SENT,
+    "ConnectError": NEVER_SENT,
+    "ConnectTimeout": NEVER_SENT,
+    "ProxyError": NEVER_SENT,
     "PoolTimeout": NOT_SENT,
     "UnsupportedProtocol": NOT_SENT,
     "InvalidURL": NOT_SENT,
