@@ -85,11 +85,12 @@ class Keeping(Sending):
         self.verdict = SUCCESS
         if not hasattr(response, "_content"):
             return response
-        # It may be one for all calls: each gets a copy of its own.
+        # It may be one for all calls: each gets a copy of its own, unread like any answer of a transport.
         headers = [pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING]
-        return family.response(
-            response.status_code, headers=headers, content=response.content, extensions=response.extensions
-        )
+        if response.content:
+            headers.append((b"Content-Length", b"%d" % len(response.content)))
+        stream = family.byte_stream(response.content)
+        return family.response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
 
     def opened(self, response: Any) -> None:  # noqa: ANN401
         """Watch over the end of a body that is handed out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -21,4 +22,8 @@ def answer(family: Family, error: Rejected) -> Any:  # noqa: ANN401 -- the famil
         "downstream": error.downstream,
         "reason": error.reason,
     }
-    return family.response(503, headers=headers, json=problem, extensions={"resilient": {"rejected": error.reason}})
+    body = json.dumps(problem).encode()
+    headers["content-length"] = str(len(body))
+    extensions = {"resilient": {"rejected": error.reason}}
+    # Unread, like any answer of a transport: else the client never notes when it was over (`elapsed`).
+    return family.response(503, headers=headers, stream=family.byte_stream(body), extensions=extensions)

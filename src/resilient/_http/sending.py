@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from resilient._guards.timeout import AmbientCut, Cut
 from resilient._http.bodies import upload
@@ -89,7 +89,7 @@ class Sending:
         self.began = began
         left = end - began
         if left <= 0:
-            raise DeadlineExceeded(self.route.env.downstream, "deadline" if cut is None else cut.label, None)
+            self._too_late("deadline" if cut is None else cut.label)
         request = self.request
         copy = _new(request.__class__)
         copy.method = request.method
@@ -125,6 +125,11 @@ class Sending:
         }
         copy.extensions = {**given, "timeout": self.timeouts}
         return copy
+
+    def _too_late(self, label: str) -> NoReturn:
+        env = self.route.env
+        env.emit("resilient.call.rejected", policy=label, reason=DeadlineExceeded.default_reason, retry_after=None)
+        raise DeadlineExceeded(env.downstream, label, None)
 
     def _particular(self, copy: Any, left: float) -> None:  # noqa: ANN401
         """Fill in a request that needs more than its timeouts cut."""
