@@ -74,6 +74,15 @@ def test_without_its_library_a_door_says_which_one_is_missing(family: str) -> No
     assert python(code).strip() == family
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("colour", ["", "Async"])
+def test_network_code_is_loaded_with_the_transport_and_not_by_the_first_call(family: str, colour: str) -> None:
+    code = f"import sys, resilient.{family} as door\nfrom resilient import Pipeline\n"
+    code += f"door.{colour}ResilientTransport(Pipeline('x'), verify=False)\n"
+    code += f"print({OTHER[OTHER[family][0]][1]!r} in sys.modules)"
+    assert python(code).strip() == "True"
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_door_takes_under_45_ms_beyond_its_library(family: str, tmp_path: Path) -> None:

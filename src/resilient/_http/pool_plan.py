@@ -63,6 +63,7 @@ class Plan:
         self._family, self._kind, self._options = family, kind, rest
         self._expiry = rest.pop("keepalive_expiry", KEEPALIVE_EXPIRY)
         self._streams = streams
+        self.make(None)  # thrown away: a wrong option shows now, and httpx loads its network code with the first one
 
     def make(self, limit: int | None) -> tuple[Any, bool]:
         """Return a transport, and whether it keeps the ambient deadline by itself.
