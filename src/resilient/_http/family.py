@@ -6,6 +6,7 @@ its classes: errors, body streams, transports.
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any, cast
 
@@ -85,13 +86,31 @@ class Family:
         if isinstance(value, tuple(getattr(self.module, name) for name in names)):
             return
         wanted = f"{self.name}.{names[0]}"
-        roots = {base.__module__.split(".")[0] for base in type(value).__mro__}
         other = _OTHER[self.name]
-        if other in roots:
+        module: Any = sys.modules.get(other)  # not by the class's name: openai takes the classes of httpx2 for its own
+        if module is not None and isinstance(value, (module.BaseTransport, module.AsyncBaseTransport)):
             message = (
                 f"transport must be an {wanted}, got {value!r} of {other}: the two families do not mix; "
                 f"use resilient.{other} with an {other} client, or give this one a transport of {self.name}"
             )
         else:
             message = f"transport must be an {wanted}, got {value!r}"
+            if isinstance(value, (self.module.BaseTransport, self.module.AsyncBaseTransport)):
+                door = "AsyncResilientTransport" if names[0] == "BaseTransport" else "ResilientTransport"
+                message += f"; use {door} for it"
         raise TypeError(message)
+
+    def refuse_client(self, url: object) -> None:
+        """Refuse the request of a client of another family, by its URL.
+
+        Raises:
+            TypeError: Saying which door is the right one.
+
+        """
+        if not isinstance(url, self.module.URL):
+            other = _OTHER[self.name]
+            message = (
+                f"a transport of resilient.{self.name} got the request of another client, for {url!r}: "
+                f"the two families do not mix; use resilient.{other} with an {other} client"
+            )
+            raise TypeError(message)

@@ -10,6 +10,7 @@ from typing import Any
 
 from resilient._http.family import Family
 from resilient._http.leases import Foreign
+from resilient._http.pool_closing import gone, here
 from resilient._http.pool_registry import AsyncPools, SyncPools
 
 _MORE = frozenset({"keepalive_expiry"})
@@ -87,17 +88,21 @@ class AsyncConnections:
     def __init__(self, family: Family, options: dict[str, Any]) -> None:
         """Open nothing yet."""
         self._pools = AsyncPools(family, _known(family, "AsyncHTTPTransport", options))
-        self._entered = _Entered()
+        self._entered: dict[object, _Entered] = {}
         self.get = self._pools.get
 
     async def enter(self) -> None:
-        """Count."""
-        with self._entered.one_more():
+        """Count, for each event loop by itself: each has its own connections."""
+        for home in [each for each in self._entered if gone(each)]:
+            self._entered.pop(home, None)
+        with self._entered.setdefault(here(), _Entered()).one_more():
             pass
 
     async def leave(self, *_error: object) -> None:
-        """Close with the last."""
-        if self._entered.last():
+        """Close the connections of this loop with the last."""
+        entered = self._entered.get(here())
+        if entered is None or entered.last():
+            self._entered.pop(here(), None)
             await self._pools.aclose()
 
     async def close(self) -> None:

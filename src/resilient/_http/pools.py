@@ -200,6 +200,15 @@ class AsyncPool(Pool):
                 self._inners.pop(home, None)
                 pool_health.disown(inner.transport)
 
+    def shut(self) -> None:
+        """Hand over what belongs to this loop: that of others is in use there."""
+        self._forsake()
+        home = self.home()
+        inner = self._inners.get(home)
+        if inner is not None:
+            self._retire(inner)
+        self.closing.extend([each for each in list(self._retired) if each.home is home])
+
     async def aclose(self) -> None:
         """Close every connection of this loop, also those in use; the pool can be used again."""
         self.shut()

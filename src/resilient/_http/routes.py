@@ -136,10 +136,11 @@ class Routes:
         self._known: dict[_Origin, list[tuple[Pattern | None, Route]]] = {}
         self._hosts: dict[str, Pipeline | None] = {_OTHERS: None}
         self._default = _checked_default(default)
-        self.only: Route | None = None
+        self.only: Route | None = None  # known when the first request has shown that its client is one of ours
+        self._single: Route | None = None
         self._patterns: list[tuple[Pattern, Route]] = []
         if isinstance(pipelines, Pipeline):
-            self.only = self._route(pipelines)
+            self._single = self._route(pipelines)
         elif isinstance(pipelines, Mapping):
             for pattern, pipeline in pipelines.items():
                 if not isinstance(pipeline, Pipeline):
@@ -153,11 +154,14 @@ class Routes:
 
     def find(self, url: Any) -> Route:  # noqa: ANN401 -- the URL of either family
         """Return the route of a request to `url`."""
-        if self.only is not None:
+        if self._single is not None:
+            self._core.family.refuse_client(url)
+            self.only = self._single
             return self.only
         origin = (url.scheme, url.raw_host, url.port)  # `host` may raise, for what looks like IDNA
         candidates = self._known.get(origin)
         if candidates is None:
+            self._core.family.refuse_client(url)
             candidates = self._candidates(origin)
         for pattern, route in candidates:
             if pattern is None or pattern.covers(url.path):

@@ -114,7 +114,6 @@ class Transport(Generic[_Inner]):
         self.core = Core(self.family, self.body, settings)
         self._pools = self._connections(transport, {**pool}, owns=owns_transport)
         self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
-        self._only = self.routes.only
 
     def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Any:  # noqa: ANN401
         raise NotImplementedError
@@ -160,7 +159,7 @@ class SyncTransport(Transport[_Inner]):
     def handle_request(self, request: Any) -> Any:  # noqa: ANN401 -- of either family
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
-        route = self._only or self.routes.find(request.url)
+        route = self.routes.only or self.routes.find(request.url)
         if EXTENSION in extensions or Hops.KEY in extensions:
             options, hops = self._asked(request, route)
             exchange, woven = SyncExchange(route, request, options, hops), self._woven(route, options, hops)
@@ -214,7 +213,7 @@ class AsyncTransport(Transport[_Inner]):
     async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
-        route = self._only or self.routes.find(request.url)
+        route = self.routes.only or self.routes.find(request.url)
         if EXTENSION in extensions or Hops.KEY in extensions:
             options, hops = self._asked(request, route)
             exchange, woven = AsyncExchange(route, request, options, hops), self._woven(route, options, hops)
