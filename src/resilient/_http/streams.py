@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class Body:
             try:
                 chunk = next(parts, None)
             except BaseException as fault:
-                error = self._closed_by(watch.broke(fault))
+                error = self._closed_by(watch.broke(fault, began))
                 if error is fault:
                     raise
                 raise error from fault
@@ -72,11 +73,17 @@ class Body:
         watch = self._watch
         lease = watch.take_lease()
         if lease is not None:
+            unwinding = sys.exception()
             try:
                 self._stream.close()
             finally:
-                watch.over()
-                lease.release()
+                # httpx2 closes what it finds half-read, even if it is the collector that unwinds.
+                if unwinding is not None and thrown_away(unwinding):
+                    watch.later()
+                    lease.drop()
+                else:
+                    watch.over()
+                    lease.release()
 
 
 class AsyncBody:
@@ -117,7 +124,7 @@ class AsyncBody:
             except StopAsyncIteration:
                 break
             except BaseException as fault:
-                error = await self._closed_by(watch.broke(fault))
+                error = await self._closed_by(watch.broke(fault, began))
                 if error is fault:
                     raise
                 raise error from fault

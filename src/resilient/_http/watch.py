@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from resilient._guards.bulkhead import BulkheadGuard
 from resilient._policy import NEVER, Env
 from resilient.deadline import ambient
 from resilient.errors import CallTimeout
@@ -49,8 +50,9 @@ class Watch:
         if self.end < NEVER:
             self.waited = max(0.0, self.now() - exchange.began)
 
-    def broke(self, error: BaseException) -> BaseException:
-        """Settle by an error while reading; return what the reader gets."""
+    def broke(self, error: BaseException, began: float) -> BaseException:
+        """Settle by an error of a wait that began then; return what the reader gets."""
+        self.waited += self.now() - began
         exchange = self._exchange
         if isinstance(error, exchange.route.core.late_errors) and self.now() + _SLACK >= self.end:
             late = self.expired()
@@ -77,6 +79,16 @@ class Watch:
     def over(self) -> None:
         """Settle by what the headers said: the body is read, or nobody wants the rest."""
         self.settle(self._verdict)
+
+    def later(self) -> None:
+        """Leave the same to the next request: the collector may be the caller, and no lock may be taken."""
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            held, permit._held = permit._held, []  # noqa: SLF001 -- its builder
+            for guard, ticket in held:
+                if isinstance(guard, BulkheadGuard):  # others wait for it, and giving it back again does nothing
+                    guard.drop(ticket)
+            self._exchange.route.late.append((held, self._verdict))
 
     def settle(self, verdict: Verdict) -> None:
         """Settle the permits, once."""
