@@ -71,7 +71,7 @@ def install(session: nox.Session, *groups: str, project: str | None = ".") -> No
 @nox.session(python=list(SUPPORTED))
 def tests(session: nox.Session) -> None:
     """Run the suite against the built package; arguments after `--` go to pytest."""
-    install(session, "test", "peers", project=EXTRAS)
+    install(session, "test", "peers", "sdks", project=EXTRAS)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
