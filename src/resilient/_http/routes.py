@@ -7,6 +7,7 @@ fits wins.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Lock
 from types import FunctionType
@@ -21,6 +22,7 @@ from resilient._guards.timeout import TimeoutGuard
 from resilient._http.options import CallOptions
 from resilient._http.patterns import Pattern, plain
 from resilient._http.pools import POOL_WAIT
+from resilient._http.watch import Late
 from resilient._policy import NEVER, Colour
 from resilient._runtime import live
 from resilient.keyed import Keyed
@@ -59,6 +61,7 @@ class Route:
         "core",
         "curious",
         "env",
+        "late",
         "limiters",
         "memory",
         "pipeline",
@@ -75,6 +78,7 @@ class Route:
         guards = assembly.guards
         self.core, self.pipeline, self.pool, self._colour = core, pipeline, pool, colour
         self.env = assembly.env
+        self.late: Late = deque()
         self.limiters = [each for each in guards if isinstance(each, RateLimitGuard) and each.policy.adaptive]
         self.curious = bool(self.limiters) or self.env.classifier.result is not None
         self.memory = core.family.byte_stream

@@ -10,6 +10,7 @@ from resilient._http.bodies import upload
 from resilient._http.hops import Hops
 from resilient._http.keys import SAFE
 from resilient._http.options import DEFAULT, EXTENSION, CallOptions
+from resilient._http.watch import settle_late
 from resilient._policy import NEVER
 from resilient.deadline import ambient
 from resilient.errors import DeadlineExceeded
@@ -59,6 +60,8 @@ class Sending:
             hops: What earlier redirects or auth rounds of the same call have used, or None.
 
         """
+        if route.late:
+            settle_late(route.late)
         self.route = route
         self.request = request
         self.options = options

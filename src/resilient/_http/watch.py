@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from resilient._guards.bulkhead import BulkheadGuard
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 
 _SLACK = 0.002
 """Seconds by which a timer may fire early."""
+
+Late = deque[tuple[list[tuple[Any, Any]], Verdict]]
+"""What ended in a moment in which no lock could be taken: guards with their tickets, and the verdict."""
+
+
+def settle_late(late: Late) -> None:
+    """Settle all of it."""
+    while late:
+        try:
+            held, verdict = late.popleft()
+        except IndexError:  # another thread was faster
+            return
+        for guard, ticket in held:
+            guard.leave(ticket, verdict)
 
 
 class Watch:
