@@ -23,13 +23,14 @@ class Keeper(Protocol):
 class Inner:
     """One of a family's transports, and the requests in progress on it."""
 
-    __slots__ = ("home", "leases", "pool", "retired", "transport")
+    __slots__ = ("doubtful", "home", "leases", "pool", "retired", "transport")
 
     def __init__(self, pool: Keeper, home: object, transport: Any) -> None:  # noqa: ANN401 -- of either family
         self.pool = pool
         self.home = home
         self.transport = transport
         self.leases: dict[int, bool] = {}
+        self.doubtful = False
         self.retired = False
 
 

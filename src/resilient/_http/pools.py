@@ -87,7 +87,7 @@ class Pool:
     def ended(self, inner: Inner, *, ok: bool) -> None:
         """Hear of the end of a lease."""
         if not inner.retired:
-            if not ok:
+            if not ok or (inner.doubtful and not inner.leases):
                 self._examine(inner)
             if self.evicted and not inner.leases:
                 self._retire(inner)
@@ -143,6 +143,9 @@ class Pool:
         self.ended(inner, ok=False)
 
     def _examine(self, inner: Inner) -> None:
+        # A lease whose request the pool does not know yet may cover for one that was lost: then the
+        # last lease to end looks once more.
+        inner.doubtful = bool(inner.leases)
         orphans = pool_health.lost(inner.transport, inner.leases)
         if orphans and self._retire(inner):
             self.rebuilt += 1
