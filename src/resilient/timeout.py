@@ -42,7 +42,14 @@ COOPERATIVE = """
 token = None
 try:
     token = enter_(END)
-    result = CALL
+    result = CALL                                      #: !streamed
+    request = exchange.prepared(END, CUT, began)       #: streamed
+    result = exchange.received(exchange.send(request)) #: streamed
+    if result is None:                                 #: streamed
+        result = exchange.buffered()                   #: streamed
+except BaseException as error:                         #: streamed
+    exchange.failed(error)                             #: streamed
+    raise                                              #: streamed
 finally:
     if token is None:
         enter_(BEFORE)
@@ -75,12 +82,18 @@ else:
                 timer.arm()
         else:
             timer.alone(key, END, task)
-        result = await CALL
+        result = await CALL                                      #: !streamed
+        request = exchange.prepared(END, CUT, began)             #: streamed
+        result = exchange.received(await exchange.send(request)) #: streamed
+        if result is None:                                       #: streamed
+            result = await exchange.buffered()                   #: streamed
     except BaseException as error:
         due_ = timer.pending.pop(key, None) is None
         gone_ = thrown_away_(error)
         if timeout_.interrupted(timer, key, due_, task, cancelling, gone_, error):
+            exchange.lost()                                      #: streamed
             raise timeout_.expired(CUT, began) from error
+        exchange.failed(error)                                   #: streamed
         raise
     else:
         if timer.pending.pop(key, None) is None:

@@ -256,7 +256,7 @@ def test_C03_a_response_that_is_never_closed_is_given_back(world: World, reads: 
                 if reads:
                     await anext(chunks)
                 assert books(pipeline).held[1] == 1
-                with contextlib.nullcontext() if closes else pytest.warns(ResourceWarning, match="never settled"):
+                with contextlib.nullcontext() if closes else pytest.warns(ResourceWarning, match="never closed"):
                     del response, chunks
                     await collected()
                 assert books(pipeline).held == NOTHING
@@ -303,7 +303,7 @@ def test_C03_what_the_collector_finds_half_read_takes_no_lock(world: World) -> N
                 assert books(pipeline).settled == ((2, 2) if world.name == "httpx2" else (1, 1))
 
     if world.name == "httpx":
-        with pytest.warns(ResourceWarning, match="never settled"):
+        with pytest.warns(ResourceWarning, match="never closed"):
             world.run(scenario)
     else:
         world.run(scenario)

@@ -425,7 +425,7 @@ def test_each_send_on_a_socket_gets_what_is_left(family):
     assert clamp(transport)
     backend = transport._pool._network_backend
     with installed(clock), deadline(1.0), pytest.raises(core.WriteTimeout):
-        backend.stream(core._backends.sync.SyncStream(Full())).write(bytes(1000), timeout=5.0)
+        backend.stream(core._backends.sync.SyncStream(Full())).write(bytes(100_000), timeout=5.0)
     assert timeouts == [1.0, 0.6, 0.2]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilient import Backoff, CircuitBreaker, Pipeline, Retry
+from resilient import Backoff, CircuitBreaker, Pipeline, Retry, Timeout
 from resilient.testing import isolated
 from tests.faults import FaultServer, answer, reset, retry_after
 from tests.http._world import World, every_world
@@ -128,5 +128,54 @@ def test_the_key_is_the_same_in_every_attempt(world: World) -> None:
             assert response.status_code == 200
             keys = {each.headers["idempotency-key"] for each in server.received}
             assert (len(server.received), len(keys)) == (3, 1)
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_transport_around_a_transport_leaves_alone_what_that_gave_up_on(world: World) -> None:
+    async def scenario() -> None:
+        with FaultServer([answer(503)] * 3 + [answer(200)] * 9) as server:
+            inside = world.transport(inner(3))
+            around = Pipeline("around", Retry(attempts=3, backoff=QUICK, budget=None))
+            async with world.client(around, transport=inside) as client:
+                assert (await client.get(server.url)).status_code == 503
+            assert len(server.received) == 3
+
+    world.run(scenario)
+
+
+@every_world
+def test_an_old_mark_of_the_same_answer_object_stops_no_new_call(world: World) -> None:
+    answers = []
+
+    def handler(request):
+        answers.append(request)
+        return always
+
+    always = world.family.Response(503, content=b"busy", extensions={})
+
+    async def scenario() -> None:
+        async with world.client(inner(2), transport=world.mock(handler)) as client:
+            for sends in (2, 4):
+                await client.get("http://a.test")
+                assert len(answers) == sends
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_deadline_header_of_the_callers_own_is_only_ever_shortened(world: World) -> None:
+    async def scenario() -> None:
+        header = world.door.DeadlineHeader("x-left", format="milliseconds", reserve=0)
+        limited = Pipeline("limited", Timeout(2.0))
+        with FaultServer(answer(200)) as server:
+            async with world.client(limited, deadline_header=header) as client:
+                for given in ("50", "999999", "nonsense"):
+                    await client.get(server.url, headers={"x-left": given})
+            short, cut, replaced = (each.headers["x-left"] for each in server.received)
+        assert short == "50"
+        assert 0 < int(cut) <= 2000
+        assert 0 < int(replaced) <= 2000
 
     world.run(scenario)

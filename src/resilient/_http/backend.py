@@ -69,8 +69,9 @@ class Stream:
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all; a reader that is slow gets no fresh timeout for each piece it takes."""
-        if ambient() == inf:
-            self._inner.write(buffer, timeout=timeout)
+        if len(buffer) <= _PIECE:  # one send, or a few
+            if buffer:
+                self._inner.write(buffer, timeout=time_left(timeout, self.core.WriteTimeout))
             return
         rest = memoryview(buffer)
         while rest:

@@ -13,6 +13,24 @@ _FAR = 1e6
 _TOO_LATE = "the deadline has passed"
 
 
+class Limit(float):
+    """A timeout that knows the end of the call it belongs to, however often it begins anew.
+
+    It rides in the request's own timeouts, through httpcore to the socket.
+    """
+
+    __slots__ = ("end",)
+
+    end: float
+
+
+def limit(seconds: float, end: float) -> Limit:
+    """Return a timeout in seconds that ends by an absolute time."""
+    made = Limit(seconds)
+    made.end = end
+    return made
+
+
 def time_left(timeout: float | None, late: type[Exception]) -> float | None:
     """Return an operation's timeout, cut to what is left of the deadline.
 
@@ -21,6 +39,8 @@ def time_left(timeout: float | None, late: type[Exception]) -> float | None:
 
     """
     end = ambient()
+    if type(timeout) is Limit and timeout.end < end:
+        end = timeout.end
     if end == inf:
         return timeout
     left = end - clock.current().now()

@@ -26,17 +26,28 @@ _BAD = (Outcome.FAILURE, Outcome.THROTTLED)
 class Exchange(Keeping):
     """One call, from the client's request to the end of its answer."""
 
-    def received(self, response: Any) -> None:  # noqa: ANN401
-        """Judge an answer by its status and headers."""
+    def received(self, response: Any) -> Any:  # noqa: ANN401
+        """Judge an answer by its status and headers; return it, or None if its body is to be read first."""
         self.response = response
         route = self.route
+        status = response.status_code
         if self.attempts > 1:
-            self.spare, self.verdict, self.bad, self._hint = False, SUCCESS, False, None
-        if response.status_code < 400 and not route.curious:  # noqa: PLR2004 -- HTTP's own number
+            self.spare, self.verdict, self.bad, self._hint, self.simple = False, SUCCESS, False, None, False
+        if status < 400 and not route.curious:  # noqa: PLR2004 -- HTTP's own number
             self.good = True
         else:
             self._judge(response)
-        self.over = self.verdict is SUCCESS and type(response.stream) is route.memory
+        if self.verdict is SUCCESS and (type(response.stream) is route.memory or response.is_closed):
+            self.over = True
+            if status < 300 and self.swift and not self.cookies:  # noqa: PLR2004
+                self.simple = True  # nothing is left to be done
+                self.lease.end(ok=True)
+                self.lease = None
+            return response
+        self.over = False
+        if self.swift or not self.options.buffer or self.endless(response):
+            return response
+        return None
 
     def _judge(self, response: Any) -> None:  # noqa: ANN401
         route, status = self.route, response.status_code
@@ -67,7 +78,34 @@ class Exchange(Keeping):
         """Leave with the answer that it was given up on, for an outer retry that sees the error made of it."""
         self.response.extensions[ANSWER] = mark
 
-    def failed(self, error: BaseException) -> BaseException:
+    def failed(self, error: BaseException) -> None:
+        """Give back the place in the pool after an attempt that raised.
+
+        Raises:
+            CallTimeout: In place of the error, if it was our own deadline.
+            BulkheadFull: In place of the error, if there was no place in our own pool.
+
+        """
+        raised = self._stands_for(error)
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            if thrown_away(error):
+                lease.drop()
+            else:
+                self._release(lease)
+        if raised is not error:
+            raise raised from error
+
+    def lost(self) -> None:
+        """Give back the place in the pool after an attempt that our own timer cut."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self._release(lease)
+
+    def _release(self, lease: Any) -> None:  # noqa: ANN401 -- of either kind of pool
+        raise NotImplementedError
+
+    def _stands_for(self, error: BaseException) -> BaseException:
         """Judge an error of an attempt; return what to raise in its place, or the error itself."""
         core, env = self.route.core, self.route.env
         if not isinstance(error, Exception) or thrown_away(error):
@@ -104,8 +142,11 @@ class Exchange(Keeping):
     def obstacle(self, verdict: Verdict, error: Exception | None) -> str | None:
         """Return why another attempt is out of the question, or None.
 
-        "server" said so; "status" is not worth it; "unsafe" to repeat; "body" cannot be sent again.
+        "given_up" by a transport inside this one; "server" said so; "status" is not worth it; "unsafe"
+        to repeat; "body" cannot be sent again.
         """
+        if error is None and self.response.extensions.get(ANSWER, 0) > self.mark:
+            return "given_up"
         hint = self._hint if error is None else None
         if hint is False:
             return "server"

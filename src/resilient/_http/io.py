@@ -7,10 +7,10 @@ from typing import Any
 
 from resilient._guards.timeout import Cut
 from resilient._http.exchange import Exchange
-from resilient._http.options import DEFAULT
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
 from resilient.deadline import ambient, enter, leave
+from resilient.errors import ResilienceError
 from resilient.outcome import thrown_away
 
 _DRAIN_SECONDS = 0.25
@@ -22,24 +22,24 @@ class SyncExchange(Exchange):
 
     def attempt(self, end: float, cut: Cut | None, began: float) -> Any:  # noqa: ANN401 -- of either family
         """Send the request once; return the response, whose body is open."""
-        request = self.prepared(end, cut, began)
-        self.lease = lease = self.route.pool.lease()
         try:
-            response = lease.transport.handle_request(request)
-            self.received(response)
-            if self.options is not DEFAULT and self.options.buffer and not self.endless(response):
-                response = self.response = self._buffered(response)
+            request = self.prepared(end, cut, began)
+            response = self.received(self.send(request))
+            return self.buffered() if response is None else response
         except BaseException as error:
-            self.lease = None
-            raised = self.failed(error)
-            lease.release(ok=False)
-            if raised is error:
-                raise
-            raise raised from error
-        return response
+            self.failed(error)
+            raise
 
-    def _buffered(self, response: Any) -> Any:  # noqa: ANN401
+    def _leased(self) -> None:
+        self.lease = lease = self.route.pool.lease()
+        self.send = lease.transport.handle_request
+
+    def _release(self, lease: Any) -> None:  # noqa: ANN401
+        lease.release(ok=False)
+
+    def buffered(self) -> Any:  # noqa: ANN401
         """Read the body inside the attempt, as far as that is allowed."""
+        response = self.response
         parts, chunks, size = iter(response.stream), [], 0
         try:
             for chunk in parts:
@@ -53,15 +53,17 @@ class SyncExchange(Exchange):
                 response.stream.close()
             raise
         response.stream.close()
-        return self.rebuilt(response, chunks)
+        self.response = self.rebuilt(response, chunks)
+        return self.response
 
     def discard(self, response: Any) -> Any:  # noqa: ANN401
         """Do away with an answer before the next attempt; return what is left of it to hand out."""
         lease, self.lease = self.lease, None
+        chunks = self.drain_begun(response)
         kept = response
         if lease is not None:
             try:
-                kept = self._drained(response)
+                kept = self._drained(response, chunks)
             finally:
                 try:
                     response.stream.close()
@@ -71,8 +73,7 @@ class SyncExchange(Exchange):
         self.settle(self.verdict)
         return kept
 
-    def _drained(self, response: Any) -> Any:  # noqa: ANN401
-        chunks = self.drain_begun(response)
+    def _drained(self, response: Any, chunks: list[bytes] | None) -> Any:  # noqa: ANN401
         if chunks is None:
             return response
         now = self.route.env.clock.now
@@ -91,8 +92,13 @@ class SyncExchange(Exchange):
             leave(token)
         return self.saved(response, chunks)
 
+    def raised(self, error: BaseException) -> Any:  # noqa: ANN401
+        """Clean up after a call that failed; return the answer in place of a refusal, None to raise the error."""
+        self.close()
+        return self.route.core.refused(error, self.request) if isinstance(error, ResilienceError) else None
+
     def close(self) -> None:
-        """Close what is still open, after an error."""
+        """Close what is still open."""
         self.abandon()
         lease, self.lease = self.lease, None
         if lease is not None:
@@ -108,31 +114,28 @@ class AsyncExchange(Exchange):
 
     async def attempt(self, end: float, cut: Cut | None, began: float) -> Any:  # noqa: ANN401
         """Send the request once; return the response, whose body is open."""
-        request = self.prepared(end, cut, began)
-        self.lease = lease = self.route.pool.lease()
         try:
-            if self.end == NEVER or cut is not None:
-                response = await lease.transport.handle_async_request(request)
-            else:  # a deadline of the caller's, and no timeout of the pipeline that would keep it
-                clock = self.route.env.clock
-                response = await awaiting.bounded(lease.transport.handle_async_request(request), clock, self.end)
-            self.received(response)
-            if self.options is not DEFAULT and self.options.buffer and not self.endless(response):
-                response = self.response = await self._buffered(response)
+            request = self.prepared(end, cut, began)
+            sent = self.send(request)
+            if self.end < NEVER and cut is None:
+                # A deadline of the caller's, and no timeout of the pipeline that would keep it.
+                sent = awaiting.bounded(sent, self.route.env.clock, self.end)
+            response = self.received(await sent)
+            return await self.buffered() if response is None else response
         except BaseException as error:
-            self.lease = None
-            raised = self.failed(error)
-            if thrown_away(error):
-                lease.drop()
-            else:
-                await lease.arelease(ok=False)
-            if raised is error:
-                raise
-            raise raised from error
-        return response
+            self.failed(error)
+            raise
 
-    async def _buffered(self, response: Any) -> Any:  # noqa: ANN401
+    def _leased(self) -> None:
+        self.lease = lease = self.route.pool.lease()
+        self.send = lease.transport.handle_async_request
+
+    def _release(self, lease: Any) -> None:  # noqa: ANN401
+        lease.end(ok=False)  # what it leaves to be closed is closed by whoever releases next
+
+    async def buffered(self) -> Any:  # noqa: ANN401
         """Read the body inside the attempt, as far as that is allowed."""
+        response = self.response
         parts, chunks, size = response.stream.__aiter__(), [], 0
         try:
             async for chunk in parts:
@@ -147,15 +150,17 @@ class AsyncExchange(Exchange):
                     await response.stream.aclose()
             raise
         await response.stream.aclose()
-        return self.rebuilt(response, chunks)
+        self.response = self.rebuilt(response, chunks)
+        return self.response
 
     async def discard(self, response: Any) -> Any:  # noqa: ANN401
         """Do away with an answer before the next attempt; return what is left of it to hand out."""
         lease, self.lease = self.lease, None
+        chunks = self.drain_begun(response)
         kept = response
         if lease is not None:
             try:
-                kept = await self._drained(response)
+                kept = await self._drained(response, chunks)
             except BaseException as error:
                 if thrown_away(error):
                     lease.drop()
@@ -173,8 +178,7 @@ class AsyncExchange(Exchange):
             self.settle(self.verdict)
             await lease.arelease()
 
-    async def _drained(self, response: Any) -> Any:  # noqa: ANN401
-        chunks = self.drain_begun(response)
+    async def _drained(self, response: Any, chunks: list[bytes] | None) -> Any:  # noqa: ANN401
         if chunks is None:
             return response
         clock = self.route.env.clock
@@ -198,8 +202,16 @@ class AsyncExchange(Exchange):
             return response
         return self.saved(response, chunks) if whole else response
 
+    async def raised(self, error: BaseException) -> Any:  # noqa: ANN401
+        """Clean up after a call that failed; return the answer in place of a refusal, None to raise the error."""
+        await self.close(error)
+        pool = self.route.pool
+        if pool.owned and pool.closing and not thrown_away(error):
+            await pool.closing.asweep()
+        return self.route.core.refused(error, self.request) if isinstance(error, ResilienceError) else None
+
     async def close(self, error: BaseException) -> None:
-        """Close what is still open, after an error."""
+        """Close what is still open."""
         self.abandon()
         lease, self.lease = self.lease, None
         if lease is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any
 
+from resilient._guards.bulkhead import BulkheadGuard
 from resilient._http.hops import Hops
 from resilient._http.sending import Sending
-from resilient._http.watch import Watch
 from resilient.outcome import SUCCESS, Verdict
-
-if TYPE_CHECKING:
-    from resilient._http.exchange import Exchange
 
 _EVENT_STREAM = "text/event-stream"
 _DIGITS = 16
@@ -31,17 +29,30 @@ class Keeping(Sending):
         return kind is not None and kind.lower().startswith(_EVENT_STREAM)
 
     def settle(self, verdict: Verdict) -> None:
-        """Settle the permits of an answer that is done with."""
-        held = self.held
-        while held:
-            guard, ticket = held.pop()
+        """Settle the permits of an answer that is done with, from any thread."""
+        for guard, ticket in self._taken():
             guard.leave(ticket, verdict)
 
     def abandon(self) -> None:
         """Give back permits that were not handed on, without taking a lock."""
-        while self.held:
-            guard, ticket = self.held.pop()
+        for guard, ticket in self._taken():
             guard.drop(ticket)
+
+    def settle_later(self, verdict: Verdict) -> None:
+        """Leave it to the next request to settle: the collector may be the caller, and no lock may be taken."""
+        held = list(self._taken())
+        for guard, ticket in held:
+            if isinstance(guard, BulkheadGuard):  # others wait for it, and giving it back again does nothing
+                guard.drop(ticket)
+        self.route.late.append((held, verdict))
+
+    def _taken(self) -> Iterator[tuple[Any, Any]]:
+        """Yield each permit to one taker only: the reader, or whoever closes the body meanwhile."""
+        while self.held:
+            try:
+                yield self.held.pop()
+            except IndexError:
+                return
 
     def drain_begun(self, response: Any) -> list[bytes] | None:  # noqa: ANN401
         """Return a list for the chunks of an answer that will be discarded, or None if it is not worth reading.
@@ -50,7 +61,7 @@ class Keeping(Sending):
         """
         self.cookies = [*self.cookies, [pair for pair in response.headers.raw if pair[0].lower() == b"set-cookie"]]
         begun, self.begun = self.begun, None
-        self.spare = type(response.stream) is self.route.core.family.byte_stream
+        self.spare = type(response.stream) is self.route.memory or response.is_closed
         length = response.headers.get("content-length", "0")
         fits = length.isdecimal() and len(length) < _DIGITS and int(length) <= self.route.core.settings.drain
         return [] if fits and not self.spare and begun is None and not self.endless(response) else None
@@ -98,23 +109,16 @@ class Keeping(Sending):
         if endless and "read" in self.timeouts:
             # httpcore looks when the body is first read: a silent stream is cut by the client's own limit only.
             self.timeouts["read"] = (self.request.extensions.get("timeout") or {}).get("read")
-        first, rest = self.begun or ((), None)
-        response.stream = self.route.core.body(
-            response.stream, Watch(cast("Exchange", self), endless=endless), first, rest
-        )
+        response.stream = self.route.core.body(response.stream, self, endless=endless)
 
     def finish(self, response: Any) -> Any:  # noqa: ANN401
         """Hand the response out; what is open is settled when its body ends."""
         lease = self.lease
-        if self.over and self.swift and self.attempts == 1 and response.status_code < 300:  # noqa: PLR2004
-            self.lease = None
-            lease.end(ok=True)
-            return response
         if response is not self.response:
             response = self.own(response)
         if lease is None:
             self.settle(self.verdict)
-        elif type(response.stream) is self.route.memory:
+        elif type(response.stream) is self.route.memory or response.is_closed:  # such as one object for all calls
             self.lease = None
             self.settle(self.verdict)
             lease.end(ok=True)
@@ -127,4 +131,5 @@ class Keeping(Sending):
                 response.headers = self.route.core.family.headers(pairs)
         if self.hops is not None or 300 <= response.status_code < 500:  # noqa: PLR2004
             Hops.leave(self, response)
+        self.response = None  # its body knows us: with a cycle, only the collector would find it unclosed
         return response

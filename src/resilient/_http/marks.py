@@ -59,7 +59,7 @@ class Marks:
             added.append((self._style.header, exchange.key))
         if self._attempt is not None:
             added.append((self._attempt, str(exchange.retries + exchange.attempts)))
-        if self._deadline is not None and left < NEVER:
+        if self._deadline is not None and left < NEVER and not self._tighter(copy, left):
             added.append((self._deadline.name, self._deadline.encode(left)))
         abroad = exchange.hops is not None and self._style.header in copy.headers and exchange.key is None
         if added or abroad:
@@ -68,3 +68,10 @@ class Marks:
                 headers[name] = value
             if abroad:
                 del headers[self._style.header]
+
+    def _tighter(self, copy: Any, left: float) -> bool:  # noqa: ANN401
+        """Tell whether the caller has set a deadline header that leaves less time than there is."""
+        assert self._deadline is not None  # noqa: S101 -- its caller has looked
+        given = copy.headers.get(self._deadline.name)
+        seconds = None if given is None else self._deadline.decode(given)
+        return seconds is not None and seconds < left

@@ -1,65 +1,117 @@
-"""Response bodies that tell when they end, and keep the deadline while they are read."""
+"""Response bodies that keep the deadline while they are read, and settle all when they end.
+
+Time counts against the downstream only while we wait for it: a reader that takes its time between
+two chunks is not the server's failure. Between two chunks nothing is set in the reader's context.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
 
-from resilient._http.watch import Watch
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
-from resilient.deadline import enter, leave
-from resilient.outcome import thrown_away
+from resilient.deadline import ambient, enter, leave
+from resilient.outcome import Verdict, attach, thrown_away
+
+if TYPE_CHECKING:
+    from resilient._http.exchange import Exchange
+
+_SLACK = 0.002
+"""Seconds by which a timer may fire early."""
 
 
-class Body:
-    """A body read by threads. A family's class derives from this and from its `SyncByteStream`.
+class Open:
+    """A body that is open, and what it still holds: the permits, the place in the pool.
 
     Args:
         stream: The body as the wrapped transport gave it.
-        watch: What is told of the end.
-        first: Chunks that have been read already.
-        rest: The iterator over all others; None to begin with the first.
+        exchange: The call it belongs to.
+        endless: Whether it may never end: then it holds no permit, and only the caller's own
+            deadline ends it.
 
     """
 
-    def __init__(
-        self,
-        stream: Any,  # noqa: ANN401 -- of either family
-        watch: Watch,
-        first: Sequence[bytes] = (),
-        rest: Iterator[bytes] | None = None,
-    ) -> None:
+    def __init__(self, stream: Any, exchange: Exchange, *, endless: bool) -> None:  # noqa: ANN401 -- of either family
         self._stream = stream
-        self._watch = watch
-        self._first = first
-        self._rest = rest
+        self._exchange = exchange
+        self._open = True
+        self._end = exchange.end
+        if endless:
+            exchange.settle(exchange.verdict)
+            self._end = ambient()
+        self._ran = exchange.route.env.clock.now() - exchange.began
+
+    def _broke(self, error: BaseException, ran: float) -> BaseException:
+        """Settle by an error while reading; return what the reader gets."""
+        exchange = self._exchange
+        core, env = exchange.route.core, exchange.route.env
+        if isinstance(error, core.late_errors) and env.now() + _SLACK >= self._end:
+            late = self._expired(ran)
+            late.__cause__ = error
+            return late
+        if isinstance(error, Exception):
+            verdict = core.verdicts.of(error)
+            if verdict is not None:
+                attach(error, verdict)
+        if thrown_away(error):
+            exchange.abandon()
+        else:
+            exchange.settle(env.classifier.of_error(error))
+        return error
+
+    def _expired(self, ran: float) -> BaseException:
+        """Settle by our own deadline; return the error for the reader."""
+        exchange = self._exchange
+        error = exchange.timed_out(exchange.cut, ran)
+        exchange.settle(exchange.route.env.classifier.of_error(error))
+        return exchange.route.core.family.dressed(error, exchange.request)
+
+    def _over(self) -> Verdict | None:
+        """Return by what to settle, at the first time; None after that."""
+        first, self._open = self._open, False
+        return self._exchange.verdict if first else None
+
+    def __del__(self) -> None:
+        """Give back what an unclosed body held, without taking a lock, and say so."""
+        if getattr(self, "_open", False):
+            self._open = False
+            exchange = self._exchange
+            exchange.abandon()
+            lease, exchange.lease = exchange.lease, None
+            if lease is not None:
+                lease.drop()
+            name = exchange.route.env.downstream
+            warnings.warn(f"a response of {name!r} was never closed", ResourceWarning, stacklevel=2)
+
+
+class Body(Open):
+    """A body read by threads. A family's class derives from this and from its `SyncByteStream`."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the chunks; between two of them no deadline is set in the reader's context."""
-        yield from self._first
-        watch = self._watch
-        parts: Iterator[bytes] = iter(self._stream) if self._rest is None else self._rest
+        """Yield the chunks, those first that have been read already."""
+        exchange = self._exchange
+        now, end, ran = exchange.route.env.clock.now, self._end, self._ran
+        first, rest = exchange.begun or ((), None)
+        yield from first
+        parts: Iterator[bytes] = iter(self._stream) if rest is None else rest
         while True:
-            began = watch.now()
-            if began >= watch.end:
-                raise self._closed_by(watch.expired())
-            token = None if watch.end == NEVER else enter(watch.end)
+            began = now()
+            if began >= end:
+                raise self._closed_by(self._expired(ran))
             try:
                 chunk = next(parts, None)
             except BaseException as fault:
-                error = self._closed_by(watch.broke(fault, began))
+                error = self._closed_by(self._broke(fault, ran + now() - began))
                 if error is fault:
                     raise
                 raise error from fault
-            finally:
-                if token is not None:
-                    leave(token)
-            watch.waited += watch.now() - began
             if chunk is None:
                 break
+            ran += now() - began
             yield chunk
         self.close()
 
@@ -70,65 +122,50 @@ class Body:
 
     def close(self) -> None:
         """Close the body and settle; nothing happens the second time."""
-        watch = self._watch
-        lease = watch.take_lease()
-        if lease is not None:
+        verdict = self._over()
+        if verdict is not None:
+            exchange = self._exchange
+            lease, exchange.lease = exchange.lease, None
             unwinding = sys.exception()
             try:
                 self._stream.close()
             finally:
                 # httpx2 closes what it finds half-read, even if it is the collector that unwinds.
                 if unwinding is not None and thrown_away(unwinding):
-                    watch.later()
+                    exchange.settle_later(verdict)
                     lease.drop()
                 else:
-                    watch.over()
+                    exchange.settle(verdict)
                     lease.release()
 
 
-class AsyncBody:
-    """The same for tasks, under asyncio and trio.
-
-    Args:
-        stream: The body as the wrapped transport gave it.
-        watch: What is told of the end.
-        first: Chunks that have been read already.
-        rest: The iterator over all others; None to begin with the first.
-
-    """
-
-    def __init__(
-        self,
-        stream: Any,  # noqa: ANN401 -- of either family
-        watch: Watch,
-        first: Sequence[bytes] = (),
-        rest: AsyncIterator[bytes] | None = None,
-    ) -> None:
-        self._stream = stream
-        self._watch = watch
-        self._first = first
-        self._rest = rest
+class AsyncBody(Open):
+    """The same for tasks, under asyncio and trio."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the chunks; between two of them no deadline is set in the reader's context."""
-        for chunk in self._first:
+        """Yield the chunks, those first that have been read already."""
+        exchange = self._exchange
+        now, end, ran = exchange.route.env.clock.now, self._end, self._ran
+        # The network keeps the deadline by itself where it is clamped: no timer is needed.
+        timed = end < NEVER and not exchange.route.pool.clamped
+        first, rest = exchange.begun or ((), None)
+        for chunk in first:
             yield chunk
-        watch = self._watch
-        parts: AsyncIterator[bytes] = self._stream.__aiter__() if self._rest is None else self._rest
+        parts: AsyncIterator[bytes] = self._stream.__aiter__() if rest is None else rest
         while True:
-            began = watch.now()
-            if began >= watch.end:
-                raise await self._closed_by(watch.expired())
+            began = now()
+            if began >= end:
+                raise await self._closed_by(self._expired(ran))
             try:
-                chunk = await self._next(parts)
+                chunk = await (self._timed(parts) if timed else parts.__anext__())
             except StopAsyncIteration:
                 break
             except BaseException as fault:
-                error = await self._closed_by(watch.broke(fault, began))
+                error = await self._closed_by(self._broke(fault, ran + now() - began))
                 if error is fault:
                     raise
                 raise error from fault
-            watch.waited += watch.now() - began
+            ran += now() - began
             yield chunk
         await self.aclose()
 
@@ -138,16 +175,10 @@ class AsyncBody:
                 await self.aclose()
         return error
 
-    async def _next(self, parts: AsyncIterator[bytes]) -> bytes:
-        watch = self._watch
-        if watch.end == NEVER:
-            return await parts.__anext__()
-        token = enter(watch.end)
-        thrown = False
+    async def _timed(self, parts: AsyncIterator[bytes]) -> bytes:
+        token, thrown = enter(self._end), False
         try:
-            if watch.clamped:  # the network keeps the deadline by itself: no timer is needed
-                return await parts.__anext__()
-            return await awaiting.bounded(parts.__anext__(), watch.clock, watch.end)
+            return await awaiting.bounded(parts.__anext__(), self._exchange.route.env.clock, self._end)
         except BaseException as error:
             thrown = thrown_away(error)
             raise
@@ -157,11 +188,12 @@ class AsyncBody:
 
     async def aclose(self) -> None:
         """Close the body and settle; nothing happens the second time."""
-        watch = self._watch
-        lease = watch.take_lease()
-        if lease is not None:
+        verdict = self._over()
+        if verdict is not None:
+            exchange = self._exchange
+            lease, exchange.lease = exchange.lease, None
             try:
                 await self._stream.aclose()
             finally:
-                watch.over()
+                exchange.settle(verdict)
                 await lease.arelease()

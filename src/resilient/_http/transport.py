@@ -16,7 +16,8 @@ from resilient._http.options import DEFAULT, EXTENSION, CallOptions, parse
 from resilient._http.owned import AsyncConnections, AsyncWrapped, Connections, Wrapped
 from resilient._http.pool_plan import PoolOptions
 from resilient._http.refusals import answer
-from resilient._http.routes import Default, Route, Routes
+from resilient._http.route import Route
+from resilient._http.routes import Default, Routes
 from resilient._http.settings import Settings
 from resilient._http.verdicts import ErrorVerdicts
 from resilient._policy import NEVER, Colour
@@ -51,6 +52,15 @@ class Core:
             name = self.family.name
             message = f"in a transport a Fallback must answer with an {name}.Response or a function, got {value!r}"
             raise TypeError(message)
+
+    def refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401 -- of either family
+        """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
+        if self.settings.rejections == "answer" and isinstance(error, Rejected):
+            return answer(self.family, error)
+        dressed = self.family.dressed(error, request)
+        if dressed is error:
+            return None
+        raise dressed from error.__cause__
 
 
 _Inner = TypeVar("_Inner")  # what can be wrapped: the family's BaseTransport or AsyncBaseTransport
@@ -135,15 +145,6 @@ class Transport(Generic[_Inner]):
             return woven
         return (awithin if self.colour == "async" else within)(end, woven)
 
-    def _refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401
-        """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
-        if self.core.settings.rejections == "answer" and isinstance(error, Rejected):
-            return answer(self.family, error)
-        dressed = self.family.dressed(error, request)
-        if dressed is error:
-            raise error
-        raise dressed from error.__cause__
-
 
 class SyncTransport(Transport[_Inner]):
     """Sends the requests of a plain client, from any number of threads."""
@@ -160,19 +161,12 @@ class SyncTransport(Transport[_Inner]):
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
         route = self.routes.only or self.routes.find(request.url)
-        if EXTENSION in extensions or Hops.KEY in extensions:
+        if len(extensions) > 1 and (EXTENSION in extensions or Hops.KEY in extensions):
             options, hops = self._asked(request, route)
             exchange, woven = SyncExchange(route, request, options, hops), self._woven(route, options, hops)
         else:
             exchange, woven = SyncExchange(route, request, DEFAULT, None), route.woven
-        try:
-            return exchange.finish(woven(exchange))
-        except ResilienceError as error:
-            exchange.close()
-            return self._refused(error, request)
-        except BaseException:
-            exchange.close()
-            raise
+        return woven(exchange)
 
     def __enter__(self) -> Self:
         """Enter the wrapped transport, once, however often this one is mounted."""
@@ -210,23 +204,19 @@ class AsyncTransport(Transport[_Inner]):
         self.family.refuse_other(transport, "AsyncBaseTransport")
         return AsyncWrapped(transport, options, owns=owns)
 
-    async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
-        """Send a request through its pipeline; return the response, whose body is open."""
+    def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
+        """Send a request through its pipeline; the coroutine returns the response, whose body is open.
+
+        Not a coroutine function itself: each layer of them is paid for by every call.
+        """
         extensions = request.extensions
         route = self.routes.only or self.routes.find(request.url)
-        if EXTENSION in extensions or Hops.KEY in extensions:
+        if len(extensions) > 1 and (EXTENSION in extensions or Hops.KEY in extensions):
             options, hops = self._asked(request, route)
             exchange, woven = AsyncExchange(route, request, options, hops), self._woven(route, options, hops)
         else:
             exchange, woven = AsyncExchange(route, request, DEFAULT, None), route.woven
-        try:
-            return exchange.finish(await woven(exchange))
-        except ResilienceError as error:
-            await exchange.close(error)
-            return self._refused(error, request)
-        except BaseException as error:
-            await exchange.close(error)
-            raise
+        return woven(exchange)
 
     async def __aenter__(self) -> Self:
         """Enter the wrapped transport, once, however often this one is mounted."""

@@ -14,6 +14,15 @@ _OWN = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])")
 _CONDITION = re.compile(r"\s*#: ([!\w&| ]+)$")
 _STEP = "    "
 
+_HANDED_OUT = ("return result if exchange.simple else exchange.finish(result)",)
+_RAISED = """
+except BaseException as error:
+    result = AWAIT exchange.raised(error)
+    if result is None:
+        raise
+    return result
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -76,7 +85,11 @@ def render(shape: Shape) -> str:
     lines = _fill(lines, _lines(shape.core, shape.flags, shape.owner, words))
     head = "async def guarded" if "async" in shape.flags else "def guarded"
     start = ["left = []"] if "hop" in shape.flags else []
-    body = [*start, *(line for line in lines if line.strip()), "return result"]
+    body = [*start, *(line for line in lines if line.strip())]
+    if "streamed" in shape.flags:
+        body = ["try:", *(_STEP + line for line in [*body, *_HANDED_OUT]), *_lines(_RAISED, shape.flags, 0, {})]
+    else:
+        body.append("return result")
     return "\n".join([f"{head}({shape.parameters}):", *(_STEP + line for line in body)]) + "\n"
 
 
