@@ -10,7 +10,8 @@ from resilient._http.hops import Hops
 from resilient._http.sending import Sending
 from resilient.outcome import SUCCESS, Verdict
 
-_EVENT_STREAM = "text/event-stream"
+_CONTENT_TYPE = b"content-type"
+_EVENT_STREAM = b"text/event-stream"
 _DIGITS = 16
 _FRAMING = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
@@ -25,12 +26,20 @@ class Keeping(Sending):
         status = response.status_code
         if status == 101 or (self.request.method == "CONNECT" and 200 <= status < 300):  # noqa: PLR2004
             return True  # the connection speaks something else now
-        kind = response.headers.get("content-type")
-        return kind is not None and kind.lower().startswith(_EVENT_STREAM)
+        for name, value in response.headers.raw:  # asking for a header by name takes four times as long
+            if len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
+                kind: bytes = value[: len(_EVENT_STREAM)]
+                return kind.lower() == _EVENT_STREAM
+        return False
 
     def settle(self, verdict: Verdict) -> None:
         """Settle the permits of an answer that is done with, from any thread."""
-        for guard, ticket in self._taken():
+        held = self.held
+        while held:
+            try:
+                guard, ticket = held.pop()
+            except IndexError:  # the reader, or whoever closes the body meanwhile, was faster
+                return
             guard.leave(ticket, verdict)
 
     def abandon(self) -> None:

@@ -78,7 +78,8 @@ class Pool:
         if self.evicted and self._readmit is not None:
             self._readmit(self)
         while True:
-            inner = self._inner()
+            home = self.home()
+            inner = self._inners.get(home) or self._make(home)
             lease = Lease(inner)
             if not inner.retired:
                 return lease
@@ -121,10 +122,6 @@ class Pool:
     def home(self) -> object:
         """Return what connections are bound to: nothing for threads, the event loop for tasks."""
         return None
-
-    def _inner(self) -> Inner:
-        home = self.home()
-        return self._inners.get(home) or self._make(home)
 
     def _make(self, home: object) -> Inner:
         self._forsake()
