@@ -183,17 +183,20 @@ def test_threads_that_come_first_share_one_inner_transport(family):
 
 
 @every_family
-def test_a_lease_on_what_another_thread_has_just_replaced_moves_on(family, monkeypatch):
+def test_a_lease_on_what_another_thread_has_just_replaced_moves_on(family):
     pool = threads(family)
-    old, real = pool.lease(), pool._inner
+    old, real = pool.lease(), pool._inners
 
-    def overtaken():
-        inner = real()
-        pool.retire()
-        monkeypatch.setattr(pool, "_inner", real)
-        return inner
+    class Overtaken(dict):
+        """Another thread comes in between looking the transport up and counting the lease."""
 
-    monkeypatch.setattr(pool, "_inner", overtaken)
+        def get(self, home):
+            inner = real.get(home)
+            pool._inners = real
+            pool.retire()
+            return inner
+
+    pool._inners = Overtaken(real)
     fresh = pool.lease()
     assert fresh.transport is not old.transport
     old.end(ok=True)
