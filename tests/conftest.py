@@ -1,4 +1,4 @@
-"""What every test gets: seeded examples, both event loops by name, and no fault left from the test before."""
+"""What every test gets: seeded examples, both event loops by name, and nothing left from the test before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from resilient import faults
+from resilient import events, faults, registry
 
 # Seeded: the same examples on every machine and in every run. "explore" looks for new ones,
 # "soak" looks long. Choose with HYPOTHESIS_PROFILE.
@@ -37,3 +37,20 @@ def _fresh_faults() -> Iterator[None]:
     faults.reset()
     yield
     faults.reset()
+
+
+@pytest.fixture(autouse=True)
+def _no_listener_left() -> Iterator[None]:
+    """Fail the test that leaves a listener behind: it would hear all tests that follow."""
+    before = set(events._listeners)
+    yield
+    left = [events._listeners.pop(each) for each in events._listeners.keys() - before]
+    assert not left, f"still subscribed: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _no_pipeline_left() -> Iterator[None]:
+    """Forget the names of a test: thousands of pipelines would make every change of the clock slow."""
+    before = registry._entries.copy()
+    yield
+    registry.exchange(before)

@@ -59,7 +59,7 @@ class Protected:
         self._retries = 0
         self._rejections: Counter[str] = Counter()
         self._transitions: list[str] = []
-        subscribe(self._notice)
+        self._unsubscribe = subscribe(self._notice)
 
     def ask(self) -> str:
         """Get the rates in this thread."""
@@ -70,7 +70,8 @@ class Protected:
         return self._learn(await self._async_client.get("/rates"))
 
     async def close(self) -> None:
-        """Close the connections of both clients."""
+        """Close the connections of both clients, and hear no more events."""
+        self._unsubscribe()
         self._client.close()
         await self._async_client.aclose()
 
