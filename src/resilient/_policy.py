@@ -135,6 +135,9 @@ class Exchange(Protocol):
     blocks: bool
     """Whether a pause blocks the thread."""
 
+    def replaced(self, response: Any) -> Any:  # noqa: ANN401 -- of either family
+        """Take a fallback's answer for the last one, and a good one; return it as it is handed out."""
+
     def gave_up(self, mark: int) -> None:
         """Leave with the last answer that a retry has given up on it, and when."""
 

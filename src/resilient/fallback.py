@@ -23,6 +23,7 @@ except Exception as error:
         raise
     result = fallback_.value(error)                      #: constant
     result = AWAIT rescue_(error, END)                   #: !constant
+    result = exchange.replaced(result)                   #: streamed
 else:                                                    #: judged & !streamed
     if fallback_.unwanted(result):                       #: judged & !streamed
         result = fallback_.value(result)                 #: judged & !streamed & constant
@@ -33,7 +34,7 @@ else:                                                    #: streamed
         answer_ = AWAIT replace_(result, END)            #: streamed & !constant
         if answer_ is not result:                        #: streamed
             AWAIT exchange.discard(result)               #: streamed
-            result = answer_                             #: streamed
+            result = exchange.replaced(answer_)          #: streamed
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]

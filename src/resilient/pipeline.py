@@ -163,7 +163,7 @@ class Pipeline:
 
         Args:
             timeout: Limit of the whole call in seconds, in place of the outermost `Timeout`.
-            attempts: Attempts at most, in place of those of `Retry`.
+            attempts: Attempts at most, in place of those of `Retry`; of several, the inner ones make one.
 
         Raises:
             ConfigError: If there is no such policy to change, or the value is out of range.

@@ -94,7 +94,10 @@ class Exchange(Keeping):
             else:
                 self._release(lease)
         if raised is not error:
-            raise raised from error
+            try:
+                raise raised from error
+            finally:
+                del raised  # see `Core.refused`
 
     def lost(self) -> None:
         """Give back the place in the pool after an attempt that our own timer cut."""

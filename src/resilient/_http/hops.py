@@ -74,7 +74,8 @@ class Hops:
         hops = exchange.hops
         if hops is None:
             hops = Hops(request)
-            hops.end = exchange.started + exchange.route.whole_for(exchange.options)
+            began = exchange.started if exchange.attempts else exchange.route.env.now()  # of a fallback's answer
+            hops.end = began + exchange.route.whole_for(exchange.options)
             hops.key = exchange.key
         hops.retries = exchange.retries + max(0, exchange.attempts - 1)
         hops.left = exchange.route.env.now()

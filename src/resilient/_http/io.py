@@ -172,11 +172,19 @@ class AsyncExchange(Exchange):
         return kept
 
     async def _done(self, response: Any, lease: Any) -> None:  # noqa: ANN401
+        thrown = False
         try:
             await response.stream.aclose()
+        except BaseException as error:
+            thrown = thrown_away(error)
+            raise
         finally:
-            self.settle(self.verdict)
-            await lease.arelease()
+            if thrown:  # nothing may be awaited any more, and no lock taken
+                self.settle_later(self.verdict)
+                lease.drop()
+            else:
+                self.settle(self.verdict)
+                await lease.arelease()
 
     async def _drained(self, response: Any, chunks: list[bytes] | None) -> Any:  # noqa: ANN401
         if chunks is None:
@@ -218,8 +226,5 @@ class AsyncExchange(Exchange):
             if thrown_away(error):
                 lease.drop()
                 return
-            try:
-                with contextlib.suppress(Exception):  # the caller gets the error that came first
-                    await self.response.stream.aclose()
-            finally:
-                await lease.arelease(ok=False)
+            with contextlib.suppress(Exception):  # the caller gets the error that came first
+                await self._done(self.response, lease)

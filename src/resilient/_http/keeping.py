@@ -8,7 +8,7 @@ from typing import Any
 from resilient._guards.bulkhead import BulkheadGuard
 from resilient._http.hops import Hops
 from resilient._http.sending import Sending
-from resilient.outcome import SUCCESS, Verdict
+from resilient.outcome import INCONCLUSIVE, SUCCESS, Verdict, attach
 
 _CONTENT_TYPE = b"content-type"
 _EVENT_STREAM = b"text/event-stream"
@@ -70,6 +70,7 @@ class Keeping(Sending):
         """
         self.cookies = [*self.cookies, [pair for pair in response.headers.raw if pair[0].lower() == b"set-cookie"]]
         begun, self.begun = self.begun, None
+        self.simple = False
         self.spare = type(response.stream) is self.route.memory or response.is_closed
         length = response.headers.get("content-length", "0")
         fits = length.isdecimal() and len(length) < _DIGITS and int(length) <= self.route.core.settings.drain
@@ -91,8 +92,8 @@ class Keeping(Sending):
             extensions=response.extensions,
         )
 
-    def own(self, response: Any) -> Any:  # noqa: ANN401
-        """Return the response of a fallback as one to hand out.
+    def replaced(self, response: Any) -> Any:  # noqa: ANN401
+        """Take the response of a fallback for the answer: to all policies around it, it is a good one.
 
         Raises:
             TypeError: If a fallback answered with something else.
@@ -101,16 +102,23 @@ class Keeping(Sending):
         family = self.route.core.family
         if not isinstance(response, family.response):
             message = f"in a transport a Fallback must answer with an {family.name}.Response, got {response!r}"
-            raise TypeError(message)
-        self.verdict = SUCCESS
+            error = TypeError(message)
+            attach(error, INCONCLUSIVE)
+            raise error
+        self.verdict, self.good, self.bad, self.over, self.simple = SUCCESS, True, False, True, False
+        self.response = self._of_its_own(response)
+        return self.response
+
+    def _of_its_own(self, response: Any) -> Any:  # noqa: ANN401
+        """Return a copy of what may be one response for all calls, unread like any answer of a transport."""
+        family = self.route.core.family
         if not hasattr(response, "_content"):
             return response
-        # It may be one for all calls: each gets a copy of its own, unread like any answer of a transport.
         headers = [pair for pair in response.headers.raw if pair[0].lower() not in _FRAMING]
         if response.content:
             headers.append((b"Content-Length", b"%d" % len(response.content)))
         stream = family.byte_stream(response.content)
-        return family.response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+        return family.response(response.status_code, headers=headers, stream=stream, extensions={**response.extensions})
 
     def opened(self, response: Any) -> None:  # noqa: ANN401
         """Watch over the end of a body that is handed out."""
@@ -123,8 +131,6 @@ class Keeping(Sending):
     def finish(self, response: Any) -> Any:  # noqa: ANN401
         """Hand the response out; what is open is settled when its body ends."""
         lease = self.lease
-        if response is not self.response:
-            response = self.own(response)
         if lease is None:
             self.settle(self.verdict)
         elif type(response.stream) is self.route.memory or response.is_closed:  # such as one object for all calls

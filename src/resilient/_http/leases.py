@@ -114,6 +114,9 @@ class Foreign:
         transport: The user's transport.
         closes: Whether it is ours to close.
 
+    Attributes:
+        used: Whether a request has come since it was closed.
+
     """
 
     owned = False
@@ -123,26 +126,26 @@ class Foreign:
         """Leave the transport as it is."""
         self.transport = transport
         self._closes = closes
-        self._used = True
+        self.used = True
         self._loan = Loan(transport)
 
     def lease(self) -> Loan:
         """Begin a request."""
-        self._used = True
+        self.used = True
         return self._loan
 
     def left(self) -> None:
         """Hear that the transport is left, which closes it."""
-        self._used = False
+        self.used = False
 
     def close(self) -> None:
         """Close the transport, if it is ours; once, until it is used again."""
-        if self._closes and self._used:
-            self._used = False
+        if self._closes and self.used:
+            self.used = False
             self.transport.close()
 
     async def aclose(self) -> None:
         """Close the transport, if it is ours; once, until it is used again."""
-        if self._closes and self._used:
-            self._used = False
+        if self._closes and self.used:
+            self.used = False
             await self.transport.aclose()

@@ -114,8 +114,8 @@ class Sending:
         if route.send is None:
             self._leased()
         else:  # a transport that we were given
-            self.lease = route.lease
-            self.send = route.send
+            route.pool.used = True
+            self.lease, self.send = route.lease, route.send
         request = self.request
         copy = _copied(request)
         self.attempts += 1

@@ -106,9 +106,12 @@ class Body(Open):
                 chunk = next(parts, None)
             except BaseException as fault:
                 error = self._closed_by(self._broke(fault, ran + now() - began))
-                if error is fault:
-                    raise
-                raise error from fault
+                try:
+                    if error is not fault:
+                        raise error from fault
+                finally:
+                    del error  # see `Core.refused`
+                raise
             if chunk is None:
                 break
             ran += now() - began
@@ -162,9 +165,12 @@ class AsyncBody(Open):
                 break
             except BaseException as fault:
                 error = await self._closed_by(self._broke(fault, ran + now() - began))
-                if error is fault:
-                    raise
-                raise error from fault
+                try:
+                    if error is not fault:
+                        raise error from fault
+                finally:
+                    del error
+                raise
             ran += now() - began
             yield chunk
         await self.aclose()
@@ -192,8 +198,16 @@ class AsyncBody(Open):
         if verdict is not None:
             exchange = self._exchange
             lease, exchange.lease = exchange.lease, None
+            thrown = False
             try:
                 await self._stream.aclose()
+            except BaseException as error:
+                thrown = thrown_away(error)
+                raise
             finally:
-                exchange.settle(verdict)
-                await lease.arelease()
+                if thrown:  # nothing may be awaited any more, and no lock taken
+                    exchange.settle_later(verdict)
+                    lease.drop()
+                else:
+                    exchange.settle(verdict)
+                    await lease.arelease()

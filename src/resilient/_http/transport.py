@@ -60,7 +60,10 @@ class Core:
         dressed = self.family.dressed(error, request)
         if dressed is error:
             return None
-        raise dressed from error.__cause__
+        try:
+            raise dressed from error.__cause__
+        finally:
+            del dressed  # its traceback leads here: with a cycle, each refusal would wait for the collector
 
 
 _Inner = TypeVar("_Inner")  # what can be wrapped: the family's BaseTransport or AsyncBaseTransport
@@ -161,7 +164,7 @@ class SyncTransport(Transport[_Inner]):
         """Send a request through its pipeline; return the response, whose body is open."""
         extensions = request.extensions
         route = self.routes.only or self.routes.find(request.url)
-        if len(extensions) > 1 and (EXTENSION in extensions or Hops.KEY in extensions):
+        if len(extensions) != 1 or "timeout" not in extensions:
             options, hops = self._asked(request, route)
             exchange, woven = SyncExchange(route, request, options, hops), self._woven(route, options, hops)
         else:
@@ -211,7 +214,7 @@ class AsyncTransport(Transport[_Inner]):
         """
         extensions = request.extensions
         route = self.routes.only or self.routes.find(request.url)
-        if len(extensions) > 1 and (EXTENSION in extensions or Hops.KEY in extensions):
+        if len(extensions) != 1 or "timeout" not in extensions:
             options, hops = self._asked(request, route)
             exchange, woven = AsyncExchange(route, request, options, hops), self._woven(route, options, hops)
         else:

@@ -47,12 +47,18 @@ def is_method(name: str, value: object) -> bool:
 
 
 def with_limits(guards: Sequence[Guard], seconds: float | None, attempts: int | None) -> list[Guard]:
-    """Return guards with another outermost timeout and number of attempts; all else is shared."""
+    """Return guards with another outermost timeout and number of attempts; all else is shared.
+
+    Of several retries the outermost gets the number and the others one attempt: together they
+    would make more.
+    """
     changed = list(guards)
     if seconds is not None:
         _replace(changed, TimeoutGuard, ("timeout", seconds), lambda guard: _limited(guard, seconds))
     if attempts is not None:
         _replace(changed, RetryGuard, ("attempts", attempts), lambda guard: guard.with_attempts(attempts))
+        inner = [each for each in changed if isinstance(each, RetryGuard)][1:]
+        changed = [each.with_attempts(1) if each in inner else each for each in changed]
     return changed
 
 
