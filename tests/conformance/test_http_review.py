@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from resilient import Backoff, Bulkhead, CircuitBreaker, Fallback, Pipeline, RateLimit, Retry, Timeout
-from resilient.testing import force_open, isolated
-from tests.http._world import FAMILIES, Client, World, every_family, every_world
+from resilient import Backoff, Bulkhead, BulkheadFull, CircuitBreaker, Fallback, Pipeline, RateLimit, Retry, Timeout
+from resilient.testing import capture_events, force_open, isolated
+from tests.http._world import FAMILIES, Client, World, drive, every_family, every_world
 
 URL = "http://downstream.test/"
 
@@ -211,6 +211,79 @@ def test_an_error_of_ours_is_freed_without_the_collector(world: World, kind: str
     finally:
         gc.enable()
     assert ours <= bare + 5 * 5, "more than our watch over the body, in the family's own cycle"
+
+
+@every_world
+def test_a_full_pool_is_told_as_every_other_refusal_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handle(*_: Any) -> Any:
+        raise world.family.PoolTimeout("scripted")
+
+    kind = "AsyncHTTPTransport" if world.is_async else "HTTPTransport"
+    name = "handle_async_request" if world.is_async else "handle_request"
+    monkeypatch.setattr(getattr(world.family, kind), name, handle if world.is_async else lambda *_: drive(handle()))
+
+    async def scenario() -> None:
+        async with world.client(Pipeline("full")) as client:
+            with capture_events() as told, pytest.raises(BulkheadFull):
+                await client.get(URL)
+        rejected = [each.fields for each in told if each.name == "resilient.call.rejected"]
+        assert rejected == [{"policy": "connection_pool", "reason": "pool_wait", "retry_after": None}]
+
+    world.run(scenario)
+
+
+def stream(world: World, *, reading: bool) -> Any:
+    """Return a body that fails at once, when it is read or when it is closed."""
+    base = world.family.AsyncByteStream if world.is_async else world.family.SyncByteStream
+
+    class Failing(base):  # type: ignore[misc, valid-type]
+        def __iter__(self) -> Iterator[bytes]:
+            if reading:
+                raise world.family.ReadError("scripted")
+            return iter([b"x"])
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            if reading:
+                raise world.family.ReadError("scripted")
+            return aiter(Stuck())
+
+        def close(self) -> None:
+            if not reading:
+                raise world.family.CloseError("scripted")
+
+        async def aclose(self) -> None:
+            self.close()
+
+    return Failing()
+
+
+@every_world
+def test_a_discarded_answer_may_fail_at_its_closing(world: World) -> None:
+    pipeline = Pipeline("closing", again(), CircuitBreaker(), Bulkhead(1))
+    answers = iter([world.family.Response(503, stream=stream(world, reading=False)), world.family.Response(200)])
+
+    async def scenario() -> None:
+        async with world.client(pipeline, transport=world.mock(lambda _: next(answers))) as client:
+            assert (await client.get(URL)).status_code == 200
+        snapshot: Any = pipeline.snapshot()
+        assert snapshot["bulkhead"]["in_flight"] == 0
+        assert snapshot["circuit_breaker"]["failures"] == 1
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_body_that_fails_before_its_first_step_is_a_failure(world: World) -> None:
+    pipeline = Pipeline("reading", CircuitBreaker(), Bulkhead(1))
+    network = world.mock(lambda _: world.family.Response(200, stream=stream(world, reading=True)))
+
+    async def scenario() -> None:
+        async with world.client(pipeline, transport=network) as client:
+            with pytest.raises(world.family.ReadError):
+                await client.get(URL)
+        assert pipeline[CircuitBreaker].snapshot()["failures"] == 1
+
+    world.run(scenario)
 
 
 class Stuck:

@@ -122,6 +122,7 @@ class Exchange(Keeping):
                 attach(late, NEVER_SENT)
             return late
         if isinstance(error, core.family.pool_timeout) and self.route.pool.owned:
+            env.emit("resilient.call.rejected", policy="connection_pool", reason="pool_wait", retry_after=None)
             return BulkheadFull(env.downstream, "connection_pool", None, "pool_wait")
         verdict = core.verdicts.of(error)
         if verdict is not None:

@@ -66,7 +66,8 @@ class SyncExchange(Exchange):
                 kept = self._drained(response, chunks)
             finally:
                 try:
-                    response.stream.close()
+                    with contextlib.suppress(Exception):  # nobody waits for this answer any more
+                        response.stream.close()
                 finally:
                     self.settle(self.verdict)
                     lease.release()
@@ -172,12 +173,14 @@ class AsyncExchange(Exchange):
         return kept
 
     async def _done(self, response: Any, lease: Any) -> None:  # noqa: ANN401
+        """Close an answer that nobody waits for any more, also one that fails at that."""
         thrown = False
         try:
             await response.stream.aclose()
         except BaseException as error:
             thrown = thrown_away(error)
-            raise
+            if thrown or not isinstance(error, Exception):
+                raise
         finally:
             if thrown:  # nothing may be awaited any more, and no lock taken
                 self.settle_later(self.verdict)
@@ -226,5 +229,4 @@ class AsyncExchange(Exchange):
             if thrown_away(error):
                 lease.drop()
                 return
-            with contextlib.suppress(Exception):  # the caller gets the error that came first
-                await self._done(self.response, lease)
+            await self._done(self.response, lease)

@@ -97,12 +97,14 @@ class Body(Open):
         now, end, ran = exchange.route.env.clock.now, self._end, self._ran
         first, rest = exchange.begun or ((), None)
         yield from first
-        parts: Iterator[bytes] = iter(self._stream) if rest is None else rest
+        parts: Iterator[bytes] | None = rest
         while True:
             began = now()
             if began >= end:
                 raise self._closed_by(self._expired(ran))
             try:
+                if parts is None:
+                    parts = iter(self._stream)
                 chunk = next(parts, None)
             except BaseException as fault:
                 error = self._closed_by(self._broke(fault, ran + now() - began))
@@ -154,12 +156,14 @@ class AsyncBody(Open):
         first, rest = exchange.begun or ((), None)
         for chunk in first:
             yield chunk
-        parts: AsyncIterator[bytes] = self._stream.__aiter__() if rest is None else rest
+        parts: AsyncIterator[bytes] | None = rest
         while True:
             began = now()
             if began >= end:
                 raise await self._closed_by(self._expired(ran))
             try:
+                if parts is None:
+                    parts = aiter(self._stream)
                 chunk = await (self._timed(parts) if timed else parts.__anext__())
             except StopAsyncIteration:
                 break
