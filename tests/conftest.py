@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -23,6 +24,12 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.register_profile("soak", settings.get_profile("explore"), max_examples=5_000, stateful_step_count=100)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt thousands of collected tests from garbage collection: each one would look at all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -117,7 +117,7 @@ def test_an_abandoned_coroutine_may_be_collected_under_every_lock():
         + """
 warnings.simplefilter("ignore")
 rounds = 0
-for number in range(150):
+for number in range(80):
     pipeline = pipeline_of(f"p{number}", consecutive=1, open_for=0.0001, max_open_for=0.0001, probes=3, ramp=0.001)
     for turn in range(12):
         for body, cost in ((hang, 1), (fail, 1), (hang, 3), (hang, 3)):  # in the body, in a pause, in line twice
@@ -149,7 +149,7 @@ for number in range(150):
                 pass
     del pipeline
     gc.collect()
-for number in range(140, 150):
+for number in range(70, 80):
     pipeline = resilient.registry.find(f"p{number}")
     state = pipeline.snapshot()
     assert state["bulkhead"]["in_flight"] == 0, state
@@ -161,7 +161,7 @@ print(rounds, EagerLock.instances, EagerLock.collected)
         seconds=50,
     )
     rounds, locks, collected = map(int, out.split())
-    assert rounds == 150 * 12 * 10
+    assert rounds == 80 * 12 * 10
     assert locks > 500, "the machines do not use the lock of this test"
     assert collected > 2000, "nothing was collected under a lock"
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_short_outage_is_survived_and_the_figures_add_up(family: str) -> None:
-    command = [sys.executable, "-m", "examples.outage", "--family", family, "--seconds", "8", "--json"]
+    command = [sys.executable, "-m", "examples.outage", "--family", family, "--seconds", "6", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=80)
     result = json.loads(done.stdout)

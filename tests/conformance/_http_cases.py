@@ -18,7 +18,9 @@ _number = count()
 
 def quick(attempts: int, base: float = 0.001, **options: Any) -> Retry:
     """A retry that hardly waits, without a budget."""
-    return Retry(attempts=attempts, backoff=Backoff(base=base, jitter="none"), budget=None, **options)
+    return Retry(
+        attempts=attempts, backoff=Backoff(base=base, throttled_base=base, jitter="none"), budget=None, **options
+    )
 
 
 def guarded(

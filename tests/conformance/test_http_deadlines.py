@@ -288,14 +288,14 @@ def test_C18_a_body_that_outlasts_the_deadline_raises_our_timeout(world: World, 
 @stops_between_chunks
 @every_world
 def test_C18_the_time_of_the_reader_is_not_the_servers_failure(world: World) -> None:
-    guarded = pipeline(eager(1), CircuitBreaker(consecutive=1), Timeout(0.1))
+    guarded = pipeline(eager(1), CircuitBreaker(consecutive=1), Timeout(0.25))
 
     async def scenario() -> None:
         with FaultServer(drip(0.001, b"x" * 10)) as server:
             async with world.client(guarded) as client, client.stream("GET", server.url) as response:
                 with pytest.raises(CallTimeout):
                     async for _ in client.chunks(response):
-                        await world.sleep(0.12)
+                        await world.sleep(0.3)
         assert guarded.snapshot()["circuit_breaker"]["state"] == "closed"
 
     world.run(scenario)

@@ -115,19 +115,19 @@ def test_C14_attempts_that_a_request_asks_for_are_for_all_hops(world: World) -> 
 @every_world
 @pytest.mark.parametrize("whose", ["pipeline", "request", "request alone", "caller"])
 def test_C14_the_end_is_the_same_for_every_hop(world: World, whose: str) -> None:
-    timeouts = {"pipeline": [Timeout(0.2)], "request": [Timeout(30)]}.get(whose, [])
-    extensions = {"resilient": {"timeout": 0.2}} if whose.startswith("request") else {}
+    timeouts = {"pipeline": [Timeout(0.15)], "request": [Timeout(30)]}.get(whose, [])
+    extensions = {"resilient": {"timeout": 0.15}} if whose.startswith("request") else {}
 
     async def scenario() -> None:
-        with FaultServer(lambda received: stall(0.08, redirect(received.path + "x"))) as server:
+        with FaultServer(lambda received: stall(0.06, redirect(received.path + "x"))) as server:
             async with world.client(pipeline(*timeouts, eager()), client=FOLLOW) as client:
                 began = time.monotonic()
                 with (
-                    deadline(0.2 if whose == "caller" else 30),
+                    deadline(0.15 if whose == "caller" else 30),
                     pytest.raises((CallTimeout, DeadlineExceeded)) as caught,
                 ):
                     await client.get(server.url + "/", extensions=extensions)
-                assert 0.19 <= time.monotonic() - began < 1
+                assert 0.14 <= time.monotonic() - began < 1
                 assert isinstance(caught.value, world.family.TransportError)
                 assert server.requests <= 3
 

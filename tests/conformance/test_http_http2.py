@@ -19,7 +19,7 @@ from resilient.testing import isolated
 from tests.faults import FaultServer, Step, answer, gated, goaway, refused_stream, rst, stall, stall_mid_body
 from tests.http._world import Client, World, async_worlds, every_world
 
-FAST = Retry(attempts=3, backoff=Backoff(base=0.001), budget=None)
+FAST = Retry(attempts=3, backoff=Backoff(base=0.001, throttled_base=0.001), budget=None)
 
 INTERNAL_ERROR = 0x2
 CANCEL = 0x8

@@ -36,7 +36,7 @@ from tests.conformance._http_pools_inner import recorder
 from tests.faults import FaultServer, answer, gated, retry_after
 from tests.http._world import World, async_worlds, every_family, every_world
 
-FAST = Retry(attempts=3, backoff=Backoff(base=0.001), budget=None)
+FAST = Retry(attempts=3, backoff=Backoff(base=0.001, throttled_base=0.001), budget=None)
 
 
 @pytest.fixture(autouse=True)
@@ -308,7 +308,8 @@ def test_C28_context_variables_of_the_caller_are_seen_everywhere(world: World) -
         return world.family.Response(503 if len(seen["transport"]) % 2 else 200, content=b"ok")
 
     classifier = Classifier(result=lambda _: look("classifier"))
-    retry = Retry(attempts=3, backoff=Backoff(base=0.001), budget=None, on_result=lambda _: look("on_result", False))
+    quick = Backoff(base=0.001, throttled_base=0.001)
+    retry = Retry(attempts=3, backoff=quick, budget=None, on_result=lambda _: look("on_result", False))
     pipeline = Pipeline("contexts", Timeout(5), retry, Bulkhead(2), Timeout(3), classifier=classifier)
 
     async def hook(_: Any) -> None:
@@ -501,7 +502,7 @@ def test_C32_no_lock_is_held_while_somebody_is_stalled(world: World, where: str)
             assert gate.wait(10)
 
     classifier = Classifier(result=stall_once) if where == "classifier" else None
-    retry = Retry(attempts=2, backoff=Backoff(base=0.001), budget=None)
+    retry = Retry(attempts=2, backoff=Backoff(base=0.001, throttled_base=0.001), budget=None)
 
     def make(name: str) -> Pipeline:
         if where == "default" and name.endswith("1.test"):
@@ -644,7 +645,7 @@ class Faulty:
 
 def faulty(where: str, callback: Faulty) -> dict[str, Any]:
     """A pipeline in which one callback raises."""
-    fast: dict[str, Any] = {"attempts": 3, "backoff": Backoff(base=0.001), "budget": None}
+    fast: dict[str, Any] = {"attempts": 3, "backoff": Backoff(base=0.001, throttled_base=0.001), "budget": None}
     policies: dict[str, Any] = {
         "retry": Retry(**fast),
         "breaker": CircuitBreaker(consecutive=50),

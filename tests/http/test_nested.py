@@ -9,7 +9,7 @@ from resilient.testing import isolated
 from tests.faults import FaultServer, answer, reset, retry_after
 from tests.http._world import World, every_world
 
-QUICK = Backoff(base=0.001)
+QUICK = Backoff(base=0.001, throttled_base=0.001)
 
 
 @pytest.fixture(autouse=True)

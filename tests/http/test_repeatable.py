@@ -9,7 +9,7 @@ from resilient.testing import isolated
 from tests.faults import FaultServer, answer, unanswered
 from tests.http._world import World, every_family, every_world
 
-THREE = Retry(attempts=3, backoff=Backoff(base=0.001), budget=None)
+THREE = Retry(attempts=3, backoff=Backoff(base=0.001, throttled_base=0.001), budget=None)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from resilient.testing import isolated
 from tests.faults import FaultServer, answer, drip, drip_headers, retry_after, stall
 from tests.http._world import World, every_world
 
-FAST = Retry(attempts=4, backoff=Backoff(base=0.001), budget=None)
+FAST = Retry(attempts=4, backoff=Backoff(base=0.001, throttled_base=0.001), budget=None)
 
 
 @every_world
