@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,12 +171,12 @@ def test_C26_inside_and_outside_of_another_of_ours(world: World) -> None:
 
 
 @pytest.fixture
-def storage(world: World) -> Iterator[Any]:
-    """Hishel's own storage, in memory."""
+def storage(world: World, tmp_path: Path) -> Iterator[Any]:
+    """Hishel's own storage, new for each test: a port, and so a URL, may come again."""
     hishel = pytest.importorskip("hishel")
     if world.is_async:
         pytest.importorskip("anysqlite")
-        yield hishel.AsyncSqliteStorage(database_path=":memory:")
+        yield hishel.AsyncSqliteStorage(database_path=tmp_path / "cache.db")
     else:
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         yield hishel.SqliteStorage(connection=connection)
