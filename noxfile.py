@@ -77,9 +77,10 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs, env=env)
         return
-    # First what measures time or memory, then all that may share the machine. Most of that waits for
-    # something, so two workers to a core: more of them take longer to collect the tests than they save.
-    session.run("pytest", "-m", "alone and not soak", env=env)
+    # First what measures time or memory, on the newest Python; then all that may share the machine. Most of that
+    # waits for something, so two workers to a core: more of them take longer to collect the tests than they save.
+    if session.python == NEWEST:
+        session.run("pytest", "-m", "alone and not soak", env=env)
     session.run("pytest", "-n", "4", "-m", "not soak and not alone", env=env)
 
 
