@@ -68,7 +68,7 @@ async def _idle(world: World, client: Client, url: str) -> None:
 
 STAGES = {
     "in backoff": Stage(answer(503, b"no"), _get, failures=1, base=5.0),
-    "in send": Stage(unread(0.2), _put, early=True),
+    "in send": Stage(unread(1.5), _put, early=True),
     "in headers": Stage(stall(), _get),
     "in the headers of another attempt": Stage([answer(503, b"no"), stall()], _get, requests=2, failures=1),
     "in body": Stage(stall_mid_body(), _get),
