@@ -5,6 +5,7 @@ Default sessions: lint, typing, docs, and the tests on each supported Python tha
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -68,6 +69,12 @@ def install(session: nox.Session, *groups: str, project: str | None = ".") -> No
     session.install("--quiet", *packages, *((project,) if project else ()))
 
 
+def failures() -> bool:
+    """Tell whether tests failed in the last run, as pytest has noted it."""
+    noted = Path(".pytest_cache/v/cache/lastfailed")
+    return noted.exists() and bool(json.loads(noted.read_text("utf-8")))
+
+
 @nox.session(python=list(SUPPORTED))
 def tests(session: nox.Session) -> None:
     """Run the suite against the built package; arguments after `--` go to pytest."""
@@ -77,13 +84,15 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs, env=env)
         return
-    # First what measures time or memory, on the newest Python; then all that may share the machine. Most of that
-    # waits for something, so two workers to a core: more of them take longer to collect the tests than they save.
-    if session.python == NEWEST:
-        session.run("pytest", "-m", "alone and not soak", env=env)
+    # First what may share the machine. Most of that waits for something, so two workers to a core: more of them
+    # take longer to collect the tests than they save.
     session.run("pytest", "-n", "4", "-m", "not soak and not alone", env=env, success_codes=[0, 1])
     # Many tests are about time, and four run at once: what failed beside others has to pass by itself.
-    session.run("pytest", "--last-failed", "--last-failed-no-failures", "none", env=env, success_codes=[0, 5])
+    if failures():
+        session.run("pytest", "--last-failed", env=env)
+    # What measures time or memory runs alone, on the newest Python.
+    if session.python == NEWEST:
+        session.run("pytest", "-m", "alone and not soak", env=env)
 
 
 @nox.session(python=NEWEST)

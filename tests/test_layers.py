@@ -26,13 +26,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "outcome events deadline _deadline_header",
         "_machines",
         "_policy _runtime _tenacity",
+        "stores provenance",
         "backoff budget holds",
         "_guards",
-        "timeout retry breaker bulkhead rate_limit fallback",
+        "timeout retry breaker bulkhead rate_limit fallback stale_cache",
         "_weave",
         "explain permit registry pipeline keyed standard guarded",
         "testing",
         "__init__",
+        "cache idempotency",
         "_http _deadline_reader",
         "httpx httpx2 asgi wsgi",
     )
@@ -53,7 +55,7 @@ IMPURE = frozenset({"asyncio", "contextvars", "logging", "random", "time", "trio
 # Optional packages, and the only modules that import them: inside functions or for types.
 OPTIONAL = {
     "anyio": frozenset({"_runtime"}),
-    "http_sf": frozenset({"_http"}),
+    "http_sf": frozenset({"_http", "cache", "idempotency"}),
     "trio": frozenset({"_runtime", "clock", "timeout", "testing"}),
 }
 # Modules that nobody imports but the tool they are made for; they may import it at once.
@@ -216,6 +218,6 @@ def test_the_table_allows(module: str, source: str) -> None:
 
 
 def test_a_policy_imports_no_other_policy() -> None:
-    policies = {"timeout", "retry", "breaker", "bulkhead", "rate_limit", "fallback"}
+    policies = {"timeout", "retry", "breaker", "bulkhead", "rate_limit", "fallback", "stale_cache"}
     assert {RANK[policy] for policy in policies} == {RANK["retry"]}
     assert not policies & TOGETHER

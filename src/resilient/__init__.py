@@ -28,6 +28,7 @@ from resilient.keyed import Keyed
 from resilient.outcome import Certainty, Classifier, Outcome, Verdict, from_status
 from resilient.permit import Permit
 from resilient.pipeline import Pipeline
+from resilient.provenance import provenance
 from resilient.rate_limit import RateLimit
 from resilient.retry import Retry
 from resilient.standard import standard
@@ -66,6 +67,7 @@ __all__ = [
     "deadline",
     "from_status",
     "log_events",
+    "provenance",
     "remaining",
     "standard",
     "subscribe",

@@ -22,6 +22,9 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return the current time."""
 
+    def wall(self) -> float:
+        """Return the seconds since 1970: only for dates of other machines and records that outlive the process."""
+
     def random(self) -> float:
         """Return a random number in [0, 1)."""
 
@@ -85,6 +88,7 @@ class SystemClock:
         """Seed from the operating system."""
         self._generator = Random(_entropy())
         self.now = time.monotonic
+        self.wall = time.time
         self.random = self._generator.random
         self.sleep = time.sleep
 

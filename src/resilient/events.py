@@ -29,6 +29,10 @@ LEVELS: Mapping[str, str] = MappingProxyType(
         "resilient.override.expired": "INFO",
         "resilient.override.released": "INFO",
         "resilient.http.pool_rebuilt": "WARNING",
+        "resilient.cache.stale_served": "WARNING",
+        "resilient.cache.refresh_failed": "INFO",
+        "resilient.store.bypassed": "WARNING",
+        "resilient.store.resumed": "INFO",
     }
 )
 """The events and the level at which `log_events` writes each of them."""

@@ -12,6 +12,7 @@ from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import threads
 from resilient.errors import ConfigError, Rejected, ThreadsExhausted, Unguardable
 from resilient.outcome import Outcome, thrown_away
+from resilient.provenance import Provenance, note
 
 if TYPE_CHECKING:
     from resilient.fallback import Fallback
@@ -137,5 +138,6 @@ class FallbackGuard(Guard):
         raise error
 
     def _tell(self, cause: object) -> None:
+        note(Provenance("fallback", 0.0, type(cause).__name__, self.label, self.env.downstream))
         if events.wanted():
             self.env.emit("resilient.fallback.used", policy=self.label, cause=type(cause).__name__)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from resilient import clock
+
 LONGEST = 365 * 86400.0
 """Seconds; whatever a server says, we do not plan further ahead."""
 
@@ -48,7 +50,7 @@ class Headers(Protocol):
 
 def wall() -> datetime:
     """Return the wall time, which only the dates of other machines are compared with."""
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(clock.current().wall(), UTC)
 
 
 def listed(text: str) -> list[str]:

@@ -65,6 +65,7 @@ class FakeClock:
         self._start = float(math.ceil(current().now()))
         self._agenda = Agenda(self._start, auto=auto, patience=_check.seconds("patience", patience, zero=True))
         self.now = self._agenda.now
+        self._epoch = SYSTEM.wall() - self._start
         self.random = random.Random(seed).random  # noqa: S311 -- repeatable on purpose
         self.slept: list[float] = []
         """Every sleep that was asked for, in seconds, in order."""
@@ -75,6 +76,10 @@ class FakeClock:
     def elapsed(self) -> float:
         """Seconds since the clock was made, to the nanosecond; after its block, what they were at the end."""
         return round(self._agenda.time - self._start, 9)
+
+    def wall(self) -> float:
+        """Return the seconds since 1970: the real time at which this clock was made, and what it has moved since."""
+        return self._epoch + self.now()
 
     @property
     def waiting(self) -> int:

@@ -41,6 +41,10 @@ class InstantClock:
         """Return real time plus what was slept."""
         return SYSTEM.now() + self._ahead
 
+    def wall(self) -> float:
+        """Return the seconds since 1970, plus what was slept."""
+        return SYSTEM.wall() + self._ahead
+
     def sleep(self, seconds: float) -> None:
         """Put the clock ahead."""
         self.slept.append(seconds)

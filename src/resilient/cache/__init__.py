@@ -1,0 +1,1 @@
+"""An HTTP cache for the transports: RFC 9111, RFC 5861 and RFC 9211."""
