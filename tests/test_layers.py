@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "faults clock",
         "_check",
-        "outcome events deadline _deadline_header",
+        "outcome events deadline _deadline_header _http_times",
         "_machines",
         "_policy _runtime _tenacity",
         "stores provenance",

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resilient._http import hints, times
+from resilient import _http_times as times
+from resilient._http import hints
 from resilient._http.hints import NONE, Hints, read
 
 NOW = datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilient import _http_times as times
 from resilient import faults
-from resilient._http import quota, times
+from resilient._http import quota
 from resilient._http.quota import Quota, exhausted, read
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

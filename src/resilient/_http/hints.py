@@ -18,8 +18,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from resilient._http import quota, times
-from resilient._http.times import Headers
+from resilient import _http_times as times
+from resilient._http import quota
+from resilient._http_times import Headers
 
 _ERRORS = 400
 _USED_UP = frozenset({403, 429})

@@ -16,9 +16,9 @@ from functools import cache
 from itertools import islice, zip_longest
 from typing import Any, NamedTuple
 
+from resilient import _http_times as times
 from resilient import faults
-from resilient._http import times
-from resilient._http.times import Headers
+from resilient._http_times import Headers
 
 LONGEST = 60.0
 """Seconds for which a statement is believed at most; the next response brings a newer one."""
