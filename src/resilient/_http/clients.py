@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_OF_TRANSPORT = {"default", "transport", "owns_transport", "idempotency", "rejections", "repeatable"}
+_OF_TRANSPORT = {"default", "transport", "owns_transport", "idempotency", "rejections", "repeatable", "cache"}
 _OF_HEADERS = {"attempt_header", "deadline_header"}
 _OF_POOLS = {"verify", "cert", "trust_env", "http1", "http2", "proxy", "uds", "local_address"}
 _OURS = _OF_TRANSPORT | _OF_HEADERS | _OF_POOLS | {"socket_options", "keepalive_expiry"}

@@ -106,6 +106,7 @@ class Keeping(Sending):
             attach(error, INCONCLUSIVE)
             raise error
         self.verdict, self.good, self.bad, self.over, self.simple = SUCCESS, True, False, True, False
+        self.replacement = True
         self.response = self._of_its_own(response)
         return self.response
 

@@ -17,7 +17,7 @@ from resilient._policy import NEVER, Colour
 from resilient.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from resilient._http.transport import Core
+    from resilient._http.core import Core
 
 
 class Route:

@@ -21,7 +21,7 @@ from resilient.keyed import Keyed
 from resilient.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from resilient._http.transport import Core
+    from resilient._http.core import Core
     from resilient.clock import Clock
 
 _USUAL_LIMIT = 100

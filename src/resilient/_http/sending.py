@@ -25,7 +25,7 @@ _UNLIMITED: dict[str, float | None] = dict.fromkeys(("connect", "read", "write",
 _new = object.__new__
 
 
-def _copied(request: Any) -> Any:  # noqa: ANN401 -- of either family
+def copied(request: Any) -> Any:  # noqa: ANN401 -- of either family
     """Return a request of the same parts, without extensions."""
     copy = _new(request.__class__)
     copy.method = request.method
@@ -51,6 +51,7 @@ class Sending:
     key: str | None = None
     lease: Any = None
     over = False
+    replacement = False
     response: Any = None
     retries = 0
     spare = False
@@ -117,7 +118,7 @@ class Sending:
             route.pool.used = True
             self.lease, self.send = route.lease, route.send
         request = self.request
-        copy = _copied(request)
+        copy = copied(request)
         self.attempts += 1
         if self.attempts == 1:
             self.started = began

@@ -4,66 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack
 
 from resilient._deadline_header import DeadlineHeader
+from resilient._http.core import Core
 from resilient._http.family import Family
 from resilient._http.hops import Hops, awithin, within
 from resilient._http.io import AsyncExchange, SyncExchange
 from resilient._http.keys import IdempotencyKey
-from resilient._http.marks import Marks
 from resilient._http.options import DEFAULT, EXTENSION, CallOptions, parse
 from resilient._http.owned import AsyncConnections, AsyncWrapped, Connections, Wrapped
 from resilient._http.pool_plan import PoolOptions
-from resilient._http.refusals import answer
 from resilient._http.route import Route
 from resilient._http.routes import Default, Routes
 from resilient._http.settings import Settings
-from resilient._http.verdicts import ErrorVerdicts
 from resilient._policy import NEVER, Colour
-from resilient.errors import Rejected, ResilienceError
 from resilient.pipeline import Pipeline
 from resilient.standard import standard
 
-__all__ = ["AsyncTransport", "Core", "SyncTransport"]
+if TYPE_CHECKING:
+    from resilient._http.cached import Cached
+    from resilient.cache import HttpCache
 
-
-class Core:
-    """What all routes of one transport share."""
-
-    def __init__(self, family: Family, body: Any, settings: Settings) -> None:  # noqa: ANN401 -- made per family
-        """Bind the family to the settings."""
-        self.family = family
-        self.body = body
-        self.settings = settings
-        self.marks = Marks(settings)
-        self.repeatable = frozenset(settings.repeatable)
-        self.verdicts = ErrorVerdicts(family)
-        self.late_errors = (family.timeout_exception, TimeoutError)
-
-    def check_fallback(self, value: object) -> None:
-        """Refuse a fixed answer that is no response of this family.
-
-        Raises:
-            TypeError: Saying what it must be.
-
-        """
-        if not callable(value) and not isinstance(value, self.family.response):
-            name = self.family.name
-            message = f"in a transport a Fallback must answer with an {name}.Response or a function, got {value!r}"
-            raise TypeError(message)
-
-    def refused(self, error: ResilienceError, request: Any) -> Any:  # noqa: ANN401 -- of either family
-        """Return the response for a refusal, if it is to be answered; else raise it as one of the family's."""
-        if self.settings.rejections == "answer" and isinstance(error, Rejected):
-            return answer(self.family, error)
-        dressed = self.family.dressed(error, request)
-        if dressed is error:
-            return None
-        try:
-            raise dressed from error.__cause__
-        finally:
-            del dressed  # its traceback leads here: with a cycle, each refusal would wait for the collector
+__all__ = ["AsyncTransport", "SyncTransport"]
 
 
 _Inner = TypeVar("_Inner")  # what can be wrapped: the family's BaseTransport or AsyncBaseTransport
@@ -75,6 +38,7 @@ class Transport(Generic[_Inner]):
     family: ClassVar[Family]
     body: ClassVar[Any]
     colour: ClassVar[Colour]
+    exchange: ClassVar[type[SyncExchange | AsyncExchange]]
 
     def __init__(  # noqa: PLR0913 -- one setting for each thing a transport can do
         self,
@@ -88,6 +52,7 @@ class Transport(Generic[_Inner]):
         attempt_header: str | None = None,
         deadline_header: DeadlineHeader | None = None,
         repeatable: Iterable[str] = (),
+        cache: HttpCache | None = None,
         **pool: Unpack[PoolOptions],
     ) -> None:
         """Make the routes; connections are opened with the first request.
@@ -107,6 +72,7 @@ class Transport(Generic[_Inner]):
             deadline_header: Tell the server how much time is left.
             repeatable: Methods that may be repeated here although HTTP does not say so, such as
                 `("POST",)` for a service that is only ever asked by POST.
+            cache: Answer from what was stored before, where HTTP allows it, and when the service fails.
             pool: Options of the connection pools, as of the family's own transport: `verify`,
                 `cert`, `trust_env`, `http1`, `http2`, `proxy`, `uds`, `local_address`,
                 `socket_options`, `keepalive_expiry`. How many connections there are follows from
@@ -127,9 +93,24 @@ class Transport(Generic[_Inner]):
         self.core = Core(self.family, self.body, settings)
         self._pools = self._connections(transport, {**pool}, owns=owns_transport)
         self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
+        self._cached = None if cache is None else self._caching(cache)
 
     def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Any:  # noqa: ANN401
         raise NotImplementedError
+
+    def _caching(self, cache: HttpCache) -> Cached:
+        from resilient._http.cached import Cached  # noqa: PLC0415 -- only who caches pays for it
+
+        return Cached(self, self.core, cache)
+
+    def begin(self, request: Any) -> tuple[Any, Callable[[Any], Any]]:  # noqa: ANN401
+        """Return the exchange of a request, and the woven function to hand it to."""
+        extensions = request.extensions
+        route = self.routes.only or self.routes.find(request.url)
+        if len(extensions) != 1 or "timeout" not in extensions:
+            options, hops = self._asked(request, route)
+            return self.exchange(route, request, options, hops), self._woven(route, options, hops)
+        return self.exchange(route, request, DEFAULT, None), route.woven
 
     @staticmethod
     def _asked(request: Any, route: Route) -> tuple[CallOptions, Hops | None]:  # noqa: ANN401
@@ -153,6 +134,7 @@ class SyncTransport(Transport[_Inner]):
     """Sends the requests of a plain client, from any number of threads."""
 
     colour = "sync"
+    exchange = SyncExchange
 
     def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Connections | Wrapped:  # noqa: ANN401
         if transport is None:
@@ -162,13 +144,9 @@ class SyncTransport(Transport[_Inner]):
 
     def handle_request(self, request: Any) -> Any:  # noqa: ANN401 -- of either family
         """Send a request through its pipeline; return the response, whose body is open."""
-        extensions = request.extensions
-        route = self.routes.only or self.routes.find(request.url)
-        if len(extensions) != 1 or "timeout" not in extensions:
-            options, hops = self._asked(request, route)
-            exchange, woven = SyncExchange(route, request, options, hops), self._woven(route, options, hops)
-        else:
-            exchange, woven = SyncExchange(route, request, DEFAULT, None), route.woven
+        if self._cached is not None:
+            return self._cached.handle(request)
+        exchange, woven = self.begin(request)
         return woven(exchange)
 
     def __enter__(self) -> Self:
@@ -194,6 +172,7 @@ class AsyncTransport(Transport[_Inner]):
     """Sends the requests of an async client, under asyncio and trio."""
 
     colour = "async"
+    exchange = AsyncExchange
 
     def _connections(
         self,
@@ -212,13 +191,9 @@ class AsyncTransport(Transport[_Inner]):
 
         Not a coroutine function itself: each layer of them is paid for by every call.
         """
-        extensions = request.extensions
-        route = self.routes.only or self.routes.find(request.url)
-        if len(extensions) != 1 or "timeout" not in extensions:
-            options, hops = self._asked(request, route)
-            exchange, woven = AsyncExchange(route, request, options, hops), self._woven(route, options, hops)
-        else:
-            exchange, woven = AsyncExchange(route, request, DEFAULT, None), route.woven
+        if self._cached is not None:
+            return self._cached.ahandle(request)
+        exchange, woven = self.begin(request)
         return woven(exchange)
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,212 @@
+"""A cache around a transport's pipelines.
+
+What to serve, ask, store or forget is decided in `resilient.cache`, by flows that know no client.
+Here their commands are carried out: requests go through the pipelines, bodies are read, records
+go through the front of the store. A fault of the cache itself never costs an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from resilient import faults
+from resilient._http.cached_bodies import AsyncKept, Kept
+from resilient._http.cached_io import Tasks, Threads, complete
+from resilient._http.sending import copied
+from resilient._runtime.background import Background
+from resilient.cache import flow as flows
+from resilient.cache.config import HttpCache
+from resilient.cache.flow import Asked, Call, Close, Got, Pass, Read, Reply, Send
+from resilient.clock import current
+from resilient.outcome import thrown_away
+from resilient.provenance import Provenance, note
+
+if TYPE_CHECKING:
+    from resilient._http.core import Core
+    from resilient._http.transport import Transport
+
+PROVENANCE = "resilient.provenance"
+"""Extension of a response that says where it came from."""
+
+MOST_REFRESHES = 16
+"""Refreshes of stale answers that one transport runs in the background at a time."""
+
+Flow = Generator[Any, Any, Any]
+
+
+def _wall() -> float:
+    return current().wall()
+
+
+def _asked(request: Any) -> Asked:  # noqa: ANN401 -- of either family
+    bodied = getattr(request, "_content", None) != b""
+    return Asked(request.method, str(request.url), request.headers.raw, bodied)
+
+
+class _Run:
+    """One flow on its way: whose request it is about, what it has open, and what was thrown into it."""
+
+    __slots__ = ("apart", "flow", "open", "raised", "request", "sends")
+
+    def __init__(self, flow: Flow, request: Any, *, apart: bool = False) -> None:  # noqa: ANN401
+        self.flow = flow
+        self.request = request
+        self.apart = apart
+        self.open: Any = None
+        self.raised: BaseException | None = None
+        self.sends = 0
+
+    def step(self, value: Any, error: Exception | None) -> Any:  # noqa: ANN401
+        """Return the flow's next command."""
+        if error is None:
+            return self.flow.send(value)
+        self.raised = error
+        return self.flow.throw(error)
+
+
+class Cached:
+    """The cache of one transport.
+
+    Args:
+        transport: The transport.
+        core: What its routes share.
+        cache: The cache.
+
+    """
+
+    def __init__(self, transport: Transport[Any], core: Core, cache: HttpCache) -> None:
+        """Bind a cache to a transport."""
+        self._transport, self._core, self._cache = transport, core, cache
+        module, refreshing = core.family.module, Background(MOST_REFRESHES)
+        self._io: Threads | Tasks
+        self._kept: Any
+        self._finish: Any
+        if transport.colour == "async":
+            self._io = Tasks(cache.front, transport.begin, refreshing)
+            self._kept = type("Kept", (AsyncKept, module.AsyncByteStream), {})
+            self._finish = self._afinish
+        else:
+            self._io = Threads(cache.front, transport.begin, refreshing)
+            self._kept = type("Kept", (Kept, module.SyncByteStream), {})
+            self._finish = lambda flow: complete(self._afinish(flow))
+
+    def handle(self, request: Any) -> Any:  # noqa: ANN401
+        """Answer from the store, or send the request through its pipeline; for threads."""
+        reply = flows.quick(self._cache, _asked(request), _wall)
+        return complete(self._answer(request)) if reply is None else self._replied(reply, request)
+
+    async def ahandle(self, request: Any) -> Any:  # noqa: ANN401
+        """Do the same for tasks."""
+        reply = flows.quick(self._cache, _asked(request), _wall)
+        return await self._answer(request) if reply is None else self._replied(reply, request)
+
+    async def _answer(self, request: Any) -> Any:  # noqa: ANN401
+        run = _Run(flows.answer(self._cache, _asked(request), _wall), request)
+        try:
+            result = await self._drive(run)
+        except Exception as error:
+            if error is run.raised or (run.sends and run.open is None):
+                raise
+            faults.report(flows.answer, error)  # the call goes on without a cache
+            return (await self._io.send(request))[0] if run.open is None else run.open
+        return self._replied(result, request) if isinstance(result, Reply) else self._passed(result)
+
+    async def _drive(self, run: _Run) -> Any:  # noqa: ANN401
+        value: Any = None
+        error: Exception | None = None
+        try:
+            while True:
+                command = run.step(value, error)
+                value = error = None
+                try:
+                    value = await self._perform(run, command)
+                except Exception as fault:  # noqa: BLE001 -- the flow decides
+                    error = fault
+        except StopIteration as stop:
+            return stop.value
+        except BaseException as fault:
+            if run.open is not None and not isinstance(fault, Exception) and not thrown_away(fault):
+                await self._io.close(run.open.stream)
+            raise
+        finally:
+            del error
+
+    async def _perform(self, run: _Run, command: Any) -> Any:  # noqa: ANN401
+        match command:
+            case Call():
+                return await self._io.call(command.default, command.method, command.args, command.kwargs)
+            case Send():
+                return await self._send(run, command.fields)
+            case Read():
+                run.open = None
+                return await self._io.read(command.got.handle.stream)
+            case Close():
+                run.open = None
+                await self._io.close(command.got.handle.stream)
+            case flows.Background():
+                return self._io.background(self._refresh, command.flow, run.request)
+        return None
+
+    async def _send(self, run: _Run, fields: list[tuple[bytes, bytes]] | None) -> Got:
+        request = run.request
+        if fields is not None or run.apart:
+            request = copied(request)
+            request.extensions = {**run.request.extensions} if run.apart else run.request.extensions
+            if fields is not None:
+                request.headers = self._core.family.headers(fields)
+        run.sends += 1
+        run.open, exchange = await self._io.send(request)
+        received = _wall()
+        took = exchange.route.env.now() - exchange.began if exchange.attempts else 0.0
+        return Got(
+            run.open.status_code,
+            run.open.headers.raw,
+            requested_at=received - max(0.0, took),
+            received_at=received,
+            handle=run.open,
+            replaced=exchange.replacement,
+        )
+
+    def _replied(self, reply: Reply, request: Any) -> Any:  # noqa: ANN401
+        """Return a response that is made from the store."""
+        made = reply.provenance
+        env = (self._transport.routes.only or self._transport.routes.find(request.url)).env
+        if made.stale:
+            env.emit("resilient.cache.stale_served", policy=made.served_by, age=made.age, cause=made.reason)
+        named = Provenance(made.source, made.age, made.reason, made.served_by, env.downstream)
+        note(named)
+        family = self._core.family
+        stream = family.byte_stream(reply.body)
+        return family.response(reply.status, headers=reply.fields, stream=stream, extensions={PROVENANCE: named})
+
+    def _passed(self, result: Pass) -> Any:  # noqa: ANN401
+        """Return a live response, whose body is stored as it is read."""
+        response = result.got.handle
+        if result.fields is not None:
+            response.headers = self._core.family.headers(result.fields)
+        if result.provenance is not None:
+            response.extensions[PROVENANCE] = result.provenance
+            note(result.provenance)
+        if result.filling is not None:
+            response.stream = self._kept(response.stream, result.filling, self._finish)
+        return response
+
+    async def _afinish(self, flow: Flow) -> None:
+        """Store what was filled."""
+        await self._unheard(_Run(flow, None))
+
+    async def _refresh(self, flow: Flow, request: Any) -> None:  # noqa: ANN401
+        """Run a flow in the background, apart from the request that it began with."""
+        await self._unheard(_Run(flow, request, apart=True))
+
+    async def _unheard(self, run: _Run) -> None:
+        """Run a flow whose result nobody waits for; what fails in it is reported."""
+        try:
+            result = await self._drive(run)
+            if isinstance(result, Pass):
+                response = self._passed(result)
+                await self._io.read(response.stream)
+        except Exception as error:  # noqa: BLE001
+            if error is not run.raised:
+                faults.report(self._refresh, error)

@@ -1,0 +1,77 @@
+"""Bodies that are stored while they are read: whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import Any
+
+from resilient.cache.flow import Filling
+
+Flow = Generator[Any, Any, Any]
+
+
+class _Keeping:
+    """A body of the origin's answer, and what it fills.
+
+    Args:
+        stream: The body.
+        filling: What takes its chunks; once it refuses one, the rest is only handed on.
+        finish: Runs the flow that stores what was filled.
+
+    """
+
+    def __init__(self, stream: Any, filling: Filling, finish: Callable[[Flow], Any]) -> None:  # noqa: ANN401
+        self._stream = stream
+        self._filling: Filling | None = filling
+        self._finish = finish
+
+    def _take(self, chunk: bytes) -> None:
+        if self._filling is not None and not self._filling.take(chunk):
+            self._filling = None
+
+    def _taken(self) -> Filling | None:
+        filling, self._filling = self._filling, None
+        return filling
+
+    def _broken(self) -> None:
+        filling = self._taken()
+        if filling is not None:
+            filling.broken()
+
+
+class Kept(_Keeping):
+    """A body read by threads; a family's class derives from this and from its `SyncByteStream`."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the chunks; store them after the last one."""
+        for chunk in self._stream:
+            self._take(chunk)
+            yield chunk
+        filling = self._taken()
+        if filling is not None:
+            self._finish(filling.done())
+
+    def close(self) -> None:
+        """Close the body; one that was not read to its end is not stored."""
+        self._broken()
+        self._stream.close()
+
+
+class AsyncKept(_Keeping):
+    """The same for tasks."""
+
+    _finish: Callable[[Flow], Awaitable[Any]]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the chunks; store them after the last one."""
+        async for chunk in self._stream:
+            self._take(chunk)
+            yield chunk
+        filling = self._taken()
+        if filling is not None:
+            await self._finish(filling.done())
+
+    async def aclose(self) -> None:
+        """Close the body; one that was not read to its end is not stored."""
+        self._broken()
+        await self._stream.aclose()

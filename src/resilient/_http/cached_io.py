@@ -1,0 +1,107 @@
+"""What a cache's flows ask for, carried out by threads and by tasks.
+
+Both have the same async methods. Those for threads never suspend, so that `complete` runs whatever
+is written with them, without an event loop: the driver stands once for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from resilient._runtime.background import Background
+from resilient.outcome import thrown_away
+from resilient.stores.front import Front
+
+T = TypeVar("T")
+
+Begin = Callable[[Any], tuple[Any, Callable[[Any], Any]]]
+"""Returns the exchange of a request, and the woven function to hand it to."""
+
+
+def complete(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    message = f"{coroutine!r} suspended, and there is no event loop"
+    raise RuntimeError(message)
+
+
+class Threads:
+    """For a plain client."""
+
+    __slots__ = ("_begin", "_front", "_refreshing")
+
+    def __init__(self, front: Front, begin: Begin, refreshing: Background) -> None:
+        """Bind to a transport and the store of its cache."""
+        self._front, self._begin, self._refreshing = front, begin, refreshing
+
+    async def call(self, default: Any, method: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401 -- of any method
+        """Ask the store."""
+        return self._front.run(default, method, *args, **kwargs)
+
+    async def send(self, request: Any) -> tuple[Any, Any]:  # noqa: ANN401 -- of either family
+        """Send a request through its pipeline; return the response, and the exchange it came from."""
+        exchange, woven = self._begin(request)
+        return woven(exchange), exchange
+
+    async def read(self, stream: Any) -> bytes:  # noqa: ANN401
+        """Read a body to its end, and close it."""
+        try:
+            return b"".join(stream)
+        finally:
+            await self.close(stream)
+
+    async def close(self, stream: Any) -> None:  # noqa: ANN401
+        """Close a body that nobody reads on."""
+        with contextlib.suppress(Exception):
+            stream.close()
+
+    def background(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+        """Run something in the background; False if too much runs already."""
+        return self._refreshing.start(lambda: complete(work(*args)))
+
+
+class Tasks:
+    """For an async client."""
+
+    __slots__ = ("_begin", "_front", "_refreshing")
+
+    def __init__(self, front: Front, begin: Begin, refreshing: Background) -> None:
+        """Bind to a transport and the store of its cache."""
+        self._front, self._begin, self._refreshing = front, begin, refreshing
+
+    async def call(self, default: Any, method: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        """Ask the store."""
+        return await self._front.arun(default, method, *args, **kwargs)
+
+    async def send(self, request: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Send a request through its pipeline; return the response, and the exchange it came from."""
+        exchange, woven = self._begin(request)
+        return await woven(exchange), exchange
+
+    async def read(self, stream: Any) -> bytes:  # noqa: ANN401
+        """Read a body to its end, and close it."""
+        thrown = False
+        try:
+            return b"".join([chunk async for chunk in stream])
+        except BaseException as error:
+            thrown = thrown_away(error)
+            raise
+        finally:
+            if not thrown:  # else nothing may be awaited any more
+                await self.close(stream)
+
+    async def close(self, stream: Any) -> None:  # noqa: ANN401
+        """Close a body that nobody reads on."""
+        with contextlib.suppress(Exception):
+            await stream.aclose()
+
+    def background(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
+        """Run something in the background; False if too much runs already."""
+        return self._refreshing.astart(work, *args)
