@@ -29,7 +29,8 @@ class Record:
         variant: Tells the records of one key apart; "" where there is only one.
         head: What the body is, for whoever wrote it.
         body: The rest.
-        version: A number that a store raises with every change of the record, from 1 on.
+        version: A number, 1 or more, that a store gives to every change of a record. It rises,
+            and none is given twice: not even to a record that was gone and comes again.
         memo: What a reader made of the record. A store that keeps records in memory keeps it,
             too, so that they are decoded once.
 
@@ -48,7 +49,7 @@ class Stats:
 
     Attributes:
         entries: Records.
-        size: Bytes of heads, bodies and keys.
+        size: Bytes of heads, bodies, keys, variants and tags.
         evicted: Records that made room for others.
         corrupt: Records that did not pass their integrity check; each was removed and read as missing.
 
@@ -93,14 +94,16 @@ class Store(Protocol):
             lifetime: Seconds, above 0, after which the record is gone.
             tags: Names under which `purge` finds it.
             expected: None writes in any case; 0 only if there is no such record; a version only
-                if the record has it still.
+                if the record has it still. Of several who try at once exactly one succeeds.
             pinned: Whether it must stay until its lifetime is over, however full the store is.
 
         Returns:
             The new version, or None if `expected` was not met.
 
         Raises:
-            StoreFull: If there is no room.
+            StoreFull: If there is no room, or the record is too large for this store.
+            TypeError: If the key, a tag, the variant, head or body is of a wrong type.
+            ConfigError: If the lifetime is not above 0.
 
         """
 
