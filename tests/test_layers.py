@@ -56,6 +56,7 @@ IMPURE = frozenset({"asyncio", "contextvars", "logging", "random", "time", "trio
 OPTIONAL = {
     "anyio": frozenset({"_runtime"}),
     "http_sf": frozenset({"_http", "cache", "idempotency"}),
+    "rfc8785": frozenset({"idempotency"}),
     "trio": frozenset({"_runtime", "clock", "timeout", "testing"}),
 }
 # Modules that nobody imports but the tool they are made for; they may import it at once.
