@@ -1,7 +1,7 @@
 """Build the clients that are measured: bare, with the whole standard pipeline, and with peers.
 
 No peer has all of the pipeline's policies: httpx-retries retries, interlock-cb has a breaker per
-host, and both in one client come closest.
+host, and both in one client come closest. A fresh hit of a cache sends nothing; its peer is hishel.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from benchmarks import http_server, subjects
 from benchmarks.cases import UnavailableError
-from resilient import standard
+from resilient import standard, stores
+from resilient.cache import HttpCache
 
 GROUP = "http"
 BARE = "bare client"
@@ -26,12 +29,16 @@ RETRIES = "httpx-retries"
 INTERLOCK = "interlock-cb"
 BOTH_PEERS = "httpx-retries over interlock-cb"
 ASYNCIO = "asyncio.timeout"
+CACHED = "resilient, fresh hit in memory"
+CACHED_SQLITE = "resilient, fresh hit in SQLite"
+HISHEL = "hishel, fresh hit in SQLite"
 
 SECONDS = 3.0
 """The limit of `asyncio.timeout` alone: that of an attempt in the standard pipeline."""
 MOCK_URL = "http://api.example.com/"
 OVER = {"mock": "a mock transport", "loopback": "loopback"}
-DISTRIBUTIONS = ("httpx", "httpx2", RETRIES)
+FRESH = {"Cache-Control": "max-age=86400", "Content-Type": "application/json"}
+DISTRIBUTIONS = ("httpx", "httpx2", RETRIES, "hishel")
 """What is measured here and nowhere else."""
 
 
@@ -67,12 +74,12 @@ class Case:
         """Return the name of a class in this colour, such as `AsyncClient`."""
         return name if self.colour == "sync" else f"Async{name}"
 
-    def base(self) -> Any:
+    def base(self, headers: Mapping[str, str] | None = None) -> Any:
         """Return a new transport as the bare client has it."""
         if self.over == "loopback":
             return getattr(self.module, self.named("HTTPTransport"))()
         response, body = self.module.Response, http_server.BODY
-        return self.module.MockTransport(lambda _: response(200, content=body))
+        return self.module.MockTransport(lambda _: response(200, headers=headers, content=body))
 
 
 CASES = tuple(
@@ -100,7 +107,7 @@ def build(case: Case, url: str, finish: subjects.Finish) -> tuple[dict[str, Any]
         except UnavailableError:
             continue
         except Exception as error:  # a peer that cannot is shown, never a failure
-            if name in {BARE, subjects.OURS, BY_ORIGIN}:
+            if name in {BARE, subjects.OURS, BY_ORIGIN, CACHED, CACHED_SQLITE}:
                 raise
             missing[name] = f"{type(error).__name__}: {error}"
             continue
@@ -144,6 +151,27 @@ def _asyncio(case: Case, _url: str) -> Any:
     return Limited()
 
 
+def _cached(case: Case, store: stores.Store | None = None) -> Any:
+    if case.over == "loopback":  # a hit sends nothing
+        raise UnavailableError
+    door = importlib.import_module(f"resilient.{case.family}")
+    pipeline = standard(f"benchmark {case.title}, {'in memory' if store is None else 'in SQLite'}")
+    kind = getattr(door, case.named("ResilientTransport"))
+    return kind(pipeline, transport=case.base(FRESH), cache=HttpCache(store))
+
+
+def _hishel(case: Case, _url: str) -> Any:
+    if case.over == "loopback":
+        raise UnavailableError
+    hishel, door = importlib.import_module("hishel"), importlib.import_module(f"hishel.{case.family}")
+    storage = getattr(hishel, case.named("SqliteStorage"))(database_path=_file("hishel"))
+    return getattr(door, case.named("CacheTransport"))(case.base(FRESH), storage=storage, rfc=True)
+
+
+def _file(name: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"benchmark-{name}-")) / "cache.db"
+
+
 WRAPS: dict[str, Callable[[Case, str], Any]] = {
     BARE: lambda case, _: case.base(),
     subjects.OURS: lambda case, _: _ours(case, standard(f"benchmark {case.title}")),
@@ -152,5 +180,8 @@ WRAPS: dict[str, Callable[[Case, str], Any]] = {
     INTERLOCK: _interlock,
     BOTH_PEERS: lambda case, url: _retries(case, lambda: _interlock(case, url)),
     ASYNCIO: _asyncio,
+    CACHED: lambda case, _: _cached(case),
+    CACHED_SQLITE: lambda case, _: _cached(case, stores.SqliteStore(_file("resilient"))),
+    HISHEL: _hishel,
 }
 """Per subject what makes its transport, given the case and the URL that will be asked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks import cases, http, memory, startup, subjects, threads, timing
+from benchmarks import cases, http, http_clients, memory, startup, subjects, threads, timing
 
 MULTIPLES = {
     ("sync", "success", "retry"): 1.3,
@@ -28,6 +28,12 @@ OF_ONE_HOP = 1.5
 
 HTTP = {"mock": 1.12, "loopback": 1.05}
 """Multiples of a bare client's request that one through the whole standard pipeline may cost at most."""
+
+HTTP_HIT = {http_clients.CACHED: 1.25, http_clients.CACHED_SQLITE: 2.0}
+"""Multiples of a bare client's request over a mock transport that a fresh hit of the cache may cost at most.
+
+A hit in SQLite has one hop to a thread more in tasks, for which there is no mark.
+"""
 
 THROUGHPUT = 0.8
 IMPORT_MS = 60.0
@@ -126,6 +132,10 @@ def of_http(results: list[http.Measured]) -> Iterator[Promise]:
         if ours is not None:
             what = f"{measured.case.title}: standard pipeline; multiple of a bare client"
             yield Promise(what, HTTP[measured.case.over], ours)
+        for name, limit in HTTP_HIT.items():
+            hit = measured.median(name)
+            if hit is not None and not (name == http_clients.CACHED_SQLITE and measured.case.colour == "async"):
+                yield Promise(f"{measured.case.title}: {name}; multiple of a bare client", limit, hit)
 
 
 def of_startup(measured: startup.Startup) -> Iterator[Promise]:

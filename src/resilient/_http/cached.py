@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from resilient import faults
+from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
 from resilient._http.cached_io import Tasks, Threads, complete
 from resilient._http.sending import copied
@@ -76,7 +76,14 @@ class Cached:
     """
 
     def __init__(self, transport: Transport[Any], core: Core, cache: HttpCache) -> None:
-        """Bind a cache to a transport."""
+        """Bind a cache to a transport.
+
+        Raises:
+            TypeError: If it is no cache.
+
+        """
+        if not isinstance(cache, HttpCache):
+            _check.refuse_type("cache", cache, "an HttpCache or None")
         self._transport, self._core, self._cache = transport, core, cache
         module, refreshing = core.family.module, Background(MOST_REFRESHES)
         self._io: Threads | Tasks
