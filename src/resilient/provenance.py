@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from resilient._runtime import background
+
 __all__ = ["Answer", "Provenance", "provenance"]
 
 Source = Literal["downstream", "fresh", "revalidated", "stale", "shared", "fallback"]
@@ -109,6 +111,7 @@ class Answer:
 _WATCH: ContextVar[Answer | None] = ContextVar("resilient_provenance", default=None)
 
 watching = _WATCH.get
+background.leaving(lambda: _WATCH.set(None))
 
 
 def note(made: Provenance) -> None:
