@@ -7,20 +7,20 @@ go through the front of the store. A fault of the cache itself never costs an an
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
 from resilient._http.cached_io import Tasks, Threads, complete
 from resilient._http.sending import copied
-from resilient._runtime.background import Background
+from resilient._runtime import background
+from resilient.cache import HttpCache
 from resilient.cache import flow as flows
-from resilient.cache.config import HttpCache
-from resilient.cache.flow import Asked, Call, Close, Got, Pass, Read, Reply, Send
+from resilient.cache.messages import Asked, Background, Call, Close, Fields, Flow, Got, Pass, Read, Reply, Send
 from resilient.clock import current
+from resilient.errors import CallTimeout, Rejected
 from resilient.outcome import thrown_away
-from resilient.provenance import Provenance, note
+from resilient.provenance import note
 
 if TYPE_CHECKING:
     from resilient._http.core import Core
@@ -31,8 +31,6 @@ PROVENANCE = "resilient.provenance"
 
 MOST_REFRESHES = 16
 """Refreshes of stale answers that one transport runs in the background at a time."""
-
-Flow = Generator[Any, Any, Any]
 
 
 def _wall() -> float:
@@ -85,7 +83,9 @@ class Cached:
         if not isinstance(cache, HttpCache):
             _check.refuse_type("cache", cache, "an HttpCache or None")
         self._transport, self._core, self._cache = transport, core, cache
-        module, refreshing = core.family.module, Background(MOST_REFRESHES)
+        module, refreshing = core.family.module, background.Background(MOST_REFRESHES)
+        self._failures = (module.TransportError, Rejected, CallTimeout, OSError)
+        self._mistakes = (module.LocalProtocolError, module.UnsupportedProtocol)
         self._io: Threads | Tasks
         self._kept: Any
         self._finish: Any
@@ -109,7 +109,7 @@ class Cached:
         return await self._answer(request) if reply is None else self._replied(reply, request)
 
     async def _answer(self, request: Any) -> Any:  # noqa: ANN401
-        run = _Run(flows.answer(self._cache, _asked(request), _wall), request)
+        run = _Run(flows.answer(self._cache, _asked(request), _wall, self._fails), request)
         try:
             result = await self._drive(run)
         except Exception as error:
@@ -133,11 +133,16 @@ class Cached:
         except StopIteration as stop:
             return stop.value
         except BaseException as fault:
+            run.flow.close()
             if run.open is not None and not isinstance(fault, Exception) and not thrown_away(fault):
                 await self._io.close(run.open.stream)
             raise
         finally:
             del error
+
+    def _fails(self, error: Exception) -> bool:
+        """Tell whether a stale answer may stand in for an error: not for a mistake of the caller's."""
+        return isinstance(error, self._failures) and not isinstance(error, self._mistakes)
 
     async def _perform(self, run: _Run, command: Any) -> Any:  # noqa: ANN401
         match command:
@@ -151,11 +156,14 @@ class Cached:
             case Close():
                 run.open = None
                 await self._io.close(command.got.handle.stream)
-            case flows.Background():
-                return self._io.background(self._refresh, command.flow, run.request)
+            case Background():
+                started = self._io.background(self._refresh, command.flow, run.request)
+                if not started:
+                    command.flow.close()
+                return started
         return None
 
-    async def _send(self, run: _Run, fields: list[tuple[bytes, bytes]] | None) -> Got:
+    async def _send(self, run: _Run, fields: Fields | None) -> Got:
         request = run.request
         if fields is not None or run.apart:
             request = copied(request)
@@ -177,24 +185,23 @@ class Cached:
 
     def _replied(self, reply: Reply, request: Any) -> Any:  # noqa: ANN401
         """Return a response that is made from the store."""
-        made = reply.provenance
         env = (self._transport.routes.only or self._transport.routes.find(request.url)).env
-        if made.stale:
-            env.emit("resilient.cache.stale_served", policy=made.served_by, age=made.age, cause=made.reason)
-        named = Provenance(made.source, made.age, made.reason, made.served_by, env.downstream)
-        note(named)
+        extensions: dict[str, Any] = {}
+        made = reply.provenance(env.downstream)
+        if made is not None:
+            extensions[PROVENANCE] = made
+            note(made)
+            if made.stale:
+                env.emit("resilient.cache.stale_served", policy=made.served_by, age=made.age, cause=made.reason)
         family = self._core.family
         stream = family.byte_stream(reply.body)
-        return family.response(reply.status, headers=reply.fields, stream=stream, extensions={PROVENANCE: named})
+        return family.response(reply.status, headers=reply.fields, stream=stream, extensions=extensions)
 
     def _passed(self, result: Pass) -> Any:  # noqa: ANN401
         """Return a live response, whose body is stored as it is read."""
         response = result.got.handle
         if result.fields is not None:
             response.headers = self._core.family.headers(result.fields)
-        if result.provenance is not None:
-            response.extensions[PROVENANCE] = result.provenance
-            note(result.provenance)
         if result.filling is not None:
             response.stream = self._kept(response.stream, result.filling, self._finish)
         return response

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from resilient.cache.flow import Filling
-
-Flow = Generator[Any, Any, Any]
+from resilient.cache.messages import Flow, Sink
 
 
 class _Keeping:
@@ -20,21 +18,22 @@ class _Keeping:
 
     """
 
-    def __init__(self, stream: Any, filling: Filling, finish: Callable[[Flow], Any]) -> None:  # noqa: ANN401
+    def __init__(self, stream: Any, filling: Sink, finish: Callable[[Flow], Any]) -> None:  # noqa: ANN401
         self._stream = stream
-        self._filling: Filling | None = filling
+        self._filling: Sink | None = filling
         self._finish = finish
 
     def _take(self, chunk: bytes) -> None:
         if self._filling is not None and not self._filling.take(chunk):
             self._filling = None
 
-    def _taken(self) -> Filling | None:
+    def _ended(self) -> Flow | None:
+        """Return the flow that stores the body, which ended as it should."""
         filling, self._filling = self._filling, None
-        return filling
+        return None if filling is None else filling.done()
 
     def _broken(self) -> None:
-        filling = self._taken()
+        filling, self._filling = self._filling, None
         if filling is not None:
             filling.broken()
 
@@ -47,9 +46,9 @@ class Kept(_Keeping):
         for chunk in self._stream:
             self._take(chunk)
             yield chunk
-        filling = self._taken()
-        if filling is not None:
-            self._finish(filling.done())
+        flow = self._ended()
+        if flow is not None:
+            self._finish(flow)
 
     def close(self) -> None:
         """Close the body; one that was not read to its end is not stored."""
@@ -67,9 +66,9 @@ class AsyncKept(_Keeping):
         async for chunk in self._stream:
             self._take(chunk)
             yield chunk
-        filling = self._taken()
-        if filling is not None:
-            await self._finish(filling.done())
+        flow = self._ended()
+        if flow is not None:
+            await self._finish(flow)
 
     async def aclose(self) -> None:
         """Close the body; one that was not read to its end is not stored."""

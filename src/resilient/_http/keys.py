@@ -1,55 +1,27 @@
-"""Idempotency keys: one name per call, so that a server can tell a repetition from a new order.
+"""How a transport writes idempotency keys, for which requests, and who may see them.
 
 Two ways to write them are in use. The IETF draft's field is a structured string, in quotes; many
-vendors want the bare key.
+vendors want the bare key. The keys themselves are made in `resilient.idempotency`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 from resilient import _check, faults
+from resilient.idempotency.keys import random_key, written
 
-__all__ = ["IdempotencyKey", "checked_key", "random_key", "same_origin"]
+__all__ = ["A_HEADER", "SAFE", "IdempotencyKey", "checked_token", "same_origin"]
 
 A_HEADER = "the name of a header: letters, digits and !#$%&'*+-.^_`|~"
-LONGEST = 255
-"""Characters of a bare key; vendors refuse longer ones."""
-
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing, and so need no key."""
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-
-def random_key() -> str:
-    """Return a random UUID (version 4)."""
-    number = bytearray(os.urandom(16))
-    number[6] = number[6] & 0x0F | 0x40
-    number[8] = number[8] & 0x3F | 0x80
-    text = number.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def checked_key(name: str, key: object) -> str:
-    """Return a key that a header can carry.
-
-    Raises:
-        TypeError: If it is no string.
-        ConfigError: If it is empty, has other characters than printable ASCII, or begins or ends
-            with a space, which would be lost on the way.
-
-    """
-    if not isinstance(key, str):
-        _check.refuse_type(name, key, "a string")
-    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
-        _check.refuse(name, key, "one or more printable ASCII characters, without a space at either end")
-    return key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +74,7 @@ class IdempotencyKey:
             "a \"b\" c"
 
         """
-        checked_key("idempotency key", key)
-        if self.style == "quoted":
-            escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
-        if len(key) > LONGEST:
-            _check.refuse("idempotency key", key, f"at most {LONGEST} characters")
-        return key
+        return written(key, self.style)
 
     def fresh(self) -> str:
         """Return a new key as the header carries it.

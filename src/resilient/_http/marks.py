@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilient._http.keys import SAFE, IdempotencyKey, same_origin
-from resilient._http.keys_again import noted, recalled
+from resilient._http.keys_again import noted, operation, recalled
 from resilient._policy import NEVER
+from resilient.idempotency.context import key_for
 
 if TYPE_CHECKING:
     from resilient._http.sending import Sending
@@ -26,6 +27,23 @@ class Marks:
         self._deadline = settings.deadline_header
         self.writes = bool(settings.idempotency or settings.attempt_header or settings.deadline_header)
 
+    def of_block(self, exchange: Sending) -> str | None:
+        """Return the key of the block around the call, as the header carries it, if the request gets that one.
+
+        Asked before any policy is, for a mistake must not count as a failure of the downstream.
+        What the request says itself comes first, and an earlier hop has its key already.
+
+        Raises:
+            ConfigError: If the block's key names another request, or is too long to be sent bare.
+
+        """
+        request = exchange.request
+        own = exchange.options.idempotency_key is not None or self._style.header in request.headers
+        if request.method in SAFE or exchange.hops is not None or own:
+            return None
+        key = key_for(operation(request))
+        return None if key is None else self._style.wire(key)
+
     def key(self, exchange: Sending) -> str | None:
         """Return the call's idempotency key; the user's own header comes first, then that of an earlier hop."""
         request, hops = exchange.request, exchange.hops
@@ -39,6 +57,8 @@ class Marks:
         wanted = exchange.options.idempotency_key
         if hops is not None and hops.key is not None and request.method not in SAFE:
             return hops.key
+        if exchange.named is not None:
+            return exchange.named
         return self._made(request, wanted) if self._makes or wanted is not None else None
 
     def _made(self, request: Any, wanted: object) -> str | None:  # noqa: ANN401 -- of either family

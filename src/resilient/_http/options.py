@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from resilient import _check
-from resilient._http.keys import checked_key
+from resilient.idempotency.keys import checked_key
 
 __all__ = ["EXTENSION", "CallOptions", "parse"]
 

@@ -16,6 +16,7 @@ from resilient._policy import NEVER
 from resilient._runtime.ledger import ledger
 from resilient.deadline import ambient
 from resilient.errors import DeadlineExceeded
+from resilient.idempotency.context import inside
 from resilient.outcome import SUCCESS
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Sending:
     good = False
     key: str | None = None
     lease: Any = None
+    named: str | None = None
     over = False
     replacement = False
     response: Any = None
@@ -76,6 +78,9 @@ class Sending:
             options: What the caller asked for this request.
             hops: What earlier redirects or auth rounds of the same call have used, or None.
 
+        Raises:
+            ConfigError: If the idempotency key of the block around it names another request.
+
         """
         if route.late:
             settle_late(route.late)
@@ -96,6 +101,8 @@ class Sending:
         )
         if hops is not None:
             self.retries = hops.retries
+        if not self.swift and inside():
+            self.named = route.core.marks.of_block(self)
 
     def prepared(self, end: float, cut: Cut | None, began: float) -> Any:  # noqa: ANN401 -- of either family
         """Return the request to send: a copy with the time that is left and the headers we add.
