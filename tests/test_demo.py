@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from examples.common.traffic import arrivals
 from examples.outage import summary, verdict
 from examples.outage.board import Board
 from examples.outage.clients import FAMILIES
@@ -25,7 +26,6 @@ from examples.outage.phases import PHASES, TOTAL, Phase, Timeline
 from examples.outage.protected import Protected
 from examples.outage.server import Service
 from examples.outage.tally import FALLBACK, FRESH, Tally, percentile
-from examples.outage.traffic import arrivals
 from examples.outage.unprotected import Unprotected
 from resilient.testing import isolated
 

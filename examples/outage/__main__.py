@@ -8,8 +8,9 @@ import importlib.util
 import json
 import sys
 
-from examples.outage import display, summary
-from examples.outage.clients import FAMILIES
+from examples.common import display
+from examples.common.callers import FAMILIES
+from examples.outage import summary
 from examples.outage.phases import TOTAL
 from examples.outage.run import Options, compare
 

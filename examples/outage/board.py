@@ -12,6 +12,8 @@ __all__ = ["SIDES", "Board", "counts"]
 
 SIDES = ("protected", "unprotected")
 
+BRIEF = ("fresh", "last known", "errors", "p99", "server gets", "breaker")
+
 
 def counts(phases: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Add the results of all phases up."""
@@ -33,11 +35,17 @@ class Board:
     def __init__(self, timeline: Timeline) -> None:
         """Start with nothing to show."""
         self.timeline = timeline
+        self.sides, self.brief = SIDES, BRIEF
         self.elapsed = 0.0
         self._clients: dict[str, dict[str, Any]] = {}
         self._servers: dict[str, dict[str, Any]] = {}
         self._rates: dict[str, float] = {}
         self._seen: dict[str, tuple[float, int]] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Length of the run."""
+        return self.timeline.seconds
 
     @property
     def phase(self) -> str:
@@ -57,10 +65,14 @@ class Board:
             self._rates[side] = (total - before) / (self.elapsed - then)
             self._seen[side] = (self.elapsed, total)
 
-    def rows(self) -> list[tuple[str, str, str]]:
+    def rows(self) -> list[tuple[str, ...]]:
         """Return label, protected, unprotected: what a person wants to see now."""
         left, right = (self._column(side) for side in SIDES)
         return [(label, left[label], right[label]) for label in left]
+
+    def notes(self) -> list[str]:
+        """Return nothing: the table says it all."""
+        return []
 
     def _column(self, side: str) -> dict[str, str]:
         client, server = self._clients.get(side, {}), self._servers.get(side, {})

@@ -1,38 +1,21 @@
-"""The callers of one side, in their own process: threads and asyncio tasks, on schedule.
-
-Every call gets a thread or a task of its own, so that a stuck call holds up no other. A
-service with a fixed number of threads would do worse without protection.
-"""
+"""The callers of one side, in their own process."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from examples.common.callers import FAMILIES, Caller, follow
+from examples.common.process import every, play, say, started
+from examples.common.traffic import Arrival, arrivals
 from examples.outage.phases import TOTAL, Timeline
-from examples.outage.process import every, play, say, started
 from examples.outage.tally import Tally
-from examples.outage.traffic import Arrival, arrivals
 
-__all__ = ["FAMILIES", "Side", "follow"]
-
-FAMILIES = ("httpx2", "httpx")
-"""The client libraries, the default first."""
-
-THREADS = 2000
+__all__ = ["FAMILIES", "Side", "choose"]
 
 
-class Side(Protocol):
-    """How one side calls the service: each method returns `FRESH` or `FALLBACK`, or raises."""
-
-    def ask(self) -> str:
-        """Call from this thread."""
-
-    async def aask(self) -> str:
-        """Call from this task."""
+class Side(Caller[str], Protocol):
+    """How one side calls the service; what it gets is `FRESH` or `FALLBACK`."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -41,46 +24,18 @@ class Side(Protocol):
         """Return what an operator of the callers sees."""
 
 
-async def follow(side: Side, schedule: list[Arrival], timeline: Timeline, tally: Tally) -> None:
-    """Make every call of the schedule at its time, and wait for the last one.
+class _ByPhase:
+    """Tells a tally in which phase of the outage a call was made."""
 
-    Args:
-        side: How to call.
-        schedule: When to call.
-        timeline: Which phase a call belongs to.
-        tally: Where results go; the wait counts from the scheduled time.
+    def __init__(self, tally: Tally, timeline: Timeline) -> None:
+        self._tally, self._timeline = tally, timeline
 
-    """
-    began = time.monotonic()
+    def begin(self) -> None:
+        self._tally.begin()
 
-    def settle(arrival: Arrival, result: str) -> None:
-        waited = time.monotonic() - began - arrival.at
-        tally.end(timeline.at(arrival.at).phase.name, result, waited)
-
-    def in_thread(arrival: Arrival) -> None:
-        try:
-            result = side.ask()
-        except Exception as error:  # noqa: BLE001 -- whatever the caller sees is counted
-            result = type(error).__name__
-        settle(arrival, result)
-
-    async def in_task(arrival: Arrival) -> None:
-        try:
-            result = await side.aask()
-        except Exception as error:  # noqa: BLE001
-            result = type(error).__name__
-        settle(arrival, result)
-
-    with ThreadPoolExecutor(THREADS) as threads:
-        async with asyncio.TaskGroup() as tasks:
-            for arrival in schedule:
-                await asyncio.sleep(max(0.0, began + arrival.at - time.monotonic()))
-                tally.begin()
-                if arrival.kind == "threads":
-                    threads.submit(in_thread, arrival)
-                else:
-                    tasks.create_task(in_task(arrival))
-        await asyncio.to_thread(threads.shutdown)
+    def end(self, arrival: Arrival, result: str | Exception, waited: float) -> None:
+        name = result if isinstance(result, str) else type(result).__name__
+        self._tally.end(self._timeline.at(arrival.at).phase.name, name, waited)
 
 
 def choose(name: str, url: str, family: str) -> Side:
@@ -102,7 +57,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     say(ready=True)
     await started()
     async with every(0.5, lambda: say(**tally.report(), **side.status())):
-        await follow(side, schedule, timeline, tally)
+        await follow(side, schedule, _ByPhase(tally, timeline))
     say(**tally.total(), **side.status(), last=True)
     await side.close()
 

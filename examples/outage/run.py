@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from examples.common.callers import FAMILIES
+from examples.common.display import Show
+from examples.common.process import Child
 from examples.outage import verdict
 from examples.outage.board import SIDES, Board
-from examples.outage.clients import FAMILIES
-from examples.outage.display import Show
 from examples.outage.phases import TOTAL, Timeline
-from examples.outage.process import Child
 
 __all__ = ["Options", "compare"]
 
@@ -47,10 +47,19 @@ class _Side:
 
     async def start(self, stack: contextlib.AsyncExitStack, options: Options) -> None:
         common = ("--seconds", options.seconds, "--seed", options.seed)
-        self.server = await stack.enter_async_context(Child.running("server", *common))
+        self.server = await stack.enter_async_context(Child.running("examples.outage.server", *common))
         url = (await self.server.message())["url"]
         self.clients = await stack.enter_async_context(
-            Child.running("clients", self.name, url, *common, "--rate", options.rate, "--family", options.family)
+            Child.running(
+                "examples.outage.clients",
+                self.name,
+                url,
+                *common,
+                "--rate",
+                options.rate,
+                "--family",
+                options.family,
+            )
         )
         await self.clients.message()
 

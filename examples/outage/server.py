@@ -21,8 +21,8 @@ import struct
 from collections import Counter
 from http import HTTPStatus
 
+from examples.common.process import every, play, say, started, stopped
 from examples.outage.phases import TOTAL, Moment, Timeline
-from examples.outage.process import every, play, say, started, stopped
 
 __all__ = ["Service"]
 

@@ -1,4 +1,4 @@
-"""How the processes of the demo talk: lines of JSON out, one line in that says go."""
+"""How the processes of a demo talk: lines of JSON, out and in; the first one in says go."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Child", "every", "play", "say", "started", "stopped"]
+__all__ = ["Child", "every", "play", "say", "started", "stopped", "told"]
 
 GRACE = 5.0
 """Seconds that a process has to end after it was told to."""
+
+LONGEST = 4_194_304
+"""Bytes of the longest message."""
 
 
 def play(part: Coroutine[object, object, None]) -> None:
@@ -30,6 +33,12 @@ def say(**message: object) -> None:
 async def started() -> None:
     """Wait until the other side says go."""
     await asyncio.to_thread(sys.stdin.readline)
+
+
+async def told() -> dict[str, Any] | None:
+    """Return what the other side says next, or None when it closes its end."""
+    line = await asyncio.to_thread(sys.stdin.readline)
+    return json.loads(line) if line else None
 
 
 async def stopped() -> None:
@@ -56,7 +65,7 @@ async def every(seconds: float, action: Callable[[], None]) -> AsyncIterator[Non
 
 
 class Child:
-    """A module of this package that runs in a process of its own.
+    """A module that runs in a process of its own.
 
     Args:
         process: The started process, with pipes as its standard input and output.
@@ -74,10 +83,11 @@ class Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            f"examples.outage.{module}",
+            module,
             *map(str, options),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST,
         )
         child = cls(process)
         try:
@@ -87,8 +97,12 @@ class Child:
 
     def go(self) -> None:
         """Tell it to begin."""
+        self.tell(go=True)
+
+    def tell(self, **message: object) -> None:
+        """Send it one message."""
         if self._process.stdin is not None:
-            self._process.stdin.write(b"go\n")
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def message(self) -> dict[str, Any]:
         """Return its next message.
@@ -109,11 +123,16 @@ class Child:
         if self._process.stdin is not None:
             self._process.stdin.close()
 
+    async def kill(self) -> None:
+        """End it at once, whatever it is doing: it gets no chance to clean up."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
     async def _end(self) -> None:
         """Stop it; kill it if that takes too long."""
         self.stop()
         try:
             await asyncio.wait_for(self._process.wait(), GRACE)
         except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            await self.kill()

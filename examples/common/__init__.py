@@ -1,0 +1,1 @@
+"""What the demos share: processes that talk, callers on a schedule, and a live display."""
