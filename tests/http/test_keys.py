@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient import ConfigError, faults
-from resilient._http.keys import LONGEST, IdempotencyKey, random_key, same_origin
+from resilient._http.keys import IdempotencyKey, same_origin
+from resilient.idempotency.keys import LONGEST, random_key
 
 RAW = IdempotencyKey()
 QUOTED = IdempotencyKey(style="quoted")
