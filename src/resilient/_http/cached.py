@@ -7,13 +7,18 @@ go through the front of the store. A fault of the cache itself never costs an an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
+from resilient._http.cached_flights import Together
 from resilient._http.cached_io import Tasks, Threads, complete
+from resilient._http.cached_run import Run
 from resilient._http.sending import copied
 from resilient._runtime import background
+from resilient._runtime.flight import Lead
 from resilient.cache import HttpCache
 from resilient.cache import flow as flows
 from resilient.cache.messages import Asked, Background, Call, Close, Fields, Flow, Got, Pass, Read, Reply, Send
@@ -42,27 +47,6 @@ def _asked(request: Any) -> Asked:  # noqa: ANN401 -- of either family
     return Asked(request.method, str(request.url), request.headers.raw, bodied)
 
 
-class _Run:
-    """One flow on its way: whose request it is about, what it has open, and what was thrown into it."""
-
-    __slots__ = ("apart", "flow", "open", "raised", "request", "sends")
-
-    def __init__(self, flow: Flow, request: Any, *, apart: bool = False) -> None:  # noqa: ANN401
-        self.flow = flow
-        self.request = request
-        self.apart = apart
-        self.open: Any = None
-        self.raised: BaseException | None = None
-        self.sends = 0
-
-    def step(self, value: Any, error: Exception | None) -> Any:  # noqa: ANN401
-        """Return the flow's next command."""
-        if error is None:
-            return self.flow.send(value)
-        self.raised = error
-        return self.flow.throw(error)
-
-
 class Cached:
     """The cache of one transport.
 
@@ -84,6 +68,7 @@ class Cached:
             _check.refuse_type("cache", cache, "an HttpCache or None")
         self._transport, self._core, self._cache = transport, core, cache
         module, refreshing = core.family.module, background.Background(MOST_REFRESHES)
+        self._together = Together()
         self._failures = (module.TransportError, Rejected, CallTimeout, OSError)
         self._mistakes = (module.LocalProtocolError, module.UnsupportedProtocol)
         self._io: Threads | Tasks
@@ -100,26 +85,54 @@ class Cached:
 
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
-        reply = flows.quick(self._cache, _asked(request), _wall)
-        return complete(self._answer(request)) if reply is None else self._replied(reply, request)
+        asked = _asked(request)
+        reply = flows.quick(self._cache, asked, _wall)
+        return complete(self._answer(request, asked)) if reply is None else self._replied(reply, request)
 
     async def ahandle(self, request: Any) -> Any:  # noqa: ANN401
         """Do the same for tasks."""
-        reply = flows.quick(self._cache, _asked(request), _wall)
-        return await self._answer(request) if reply is None else self._replied(reply, request)
+        asked = _asked(request)
+        reply = flows.quick(self._cache, asked, _wall)
+        return await self._answer(request, asked) if reply is None else self._replied(reply, request)
 
-    async def _answer(self, request: Any) -> Any:  # noqa: ANN401
-        run = _Run(flows.answer(self._cache, _asked(request), _wall, self._fails), request)
+    async def _answer(self, request: Any, asked: Asked) -> Any:  # noqa: ANN401
+        run = Run(flows.answer(self._cache, asked, _wall, self._fails), request)
+        key = self._together.key(request, asked.fields)
+        if key is not None:
+            await self._join(run, key)
         try:
             result = await self._drive(run)
-        except Exception as error:
-            if error is run.raised or (run.sends and run.open is None):
+        except BaseException as error:
+            if run.lead is not None:
+                self._together.lost(run.lead, error)
+            if not run.lost(error):
                 raise
             faults.report(flows.answer, error)  # the call goes on without a cache
             return (await self._io.send(request))[0] if run.open is None else run.open
-        return self._replied(result, request) if isinstance(result, Reply) else self._passed(result)
+        return self._landed(run, result)
 
-    async def _drive(self, run: _Run) -> Any:  # noqa: ANN401
+    async def _join(self, run: Run, key: Hashable) -> None:
+        """Wait for somebody who asks the same, or become the one that others wait for."""
+        together = self._together
+        run.key = key
+        joined = together.flights.join(key, current().now())
+        got = joined if isinstance(joined, Lead) else await self._io.follow(together.flights, joined, together.end())
+        if isinstance(got, Lead):
+            run.lead = got
+        else:
+            run.landing = got
+
+    def _landed(self, run: Run, result: Reply | Pass) -> Any:  # noqa: ANN401
+        """Return the response of a flow, and tell those who wait for it."""
+        lead = run.lead
+        if isinstance(result, Pass) and result.filling is not None:
+            landed = None if lead is None else partial(self._together.landed, lead, run.key, stored=True)
+            return self._passed(result, landed)
+        if lead is not None:
+            self._together.landed(lead, run.key, stored=isinstance(result, Reply))
+        return self._replied(result, run.request) if isinstance(result, Reply) else self._passed(result)
+
+    async def _drive(self, run: Run) -> Any:  # noqa: ANN401
         value: Any = None
         error: Exception | None = None
         try:
@@ -144,7 +157,7 @@ class Cached:
         """Tell whether a stale answer may stand in for an error: not for a mistake of the caller's."""
         return isinstance(error, self._failures) and not isinstance(error, self._mistakes)
 
-    async def _perform(self, run: _Run, command: Any) -> Any:  # noqa: ANN401
+    async def _perform(self, run: Run, command: Any) -> Any:  # noqa: ANN401
         match command:
             case Call():
                 return await self._io.call(command.default, command.method, command.args, command.kwargs)
@@ -163,13 +176,14 @@ class Cached:
                 return started
         return None
 
-    async def _send(self, run: _Run, fields: Fields | None) -> Got:
+    async def _send(self, run: Run, fields: Fields | None) -> Got:
         request = run.request
         if fields is not None or run.apart:
             request = copied(request)
             request.extensions = {**run.request.extensions} if run.apart else run.request.extensions
             if fields is not None:
                 request.headers = self._core.family.headers(fields)
+        run.share()
         run.sends += 1
         run.open, exchange = await self._io.send(request)
         received = _wall()
@@ -197,24 +211,24 @@ class Cached:
         stream = family.byte_stream(reply.body)
         return family.response(reply.status, headers=reply.fields, stream=stream, extensions=extensions)
 
-    def _passed(self, result: Pass) -> Any:  # noqa: ANN401
+    def _passed(self, result: Pass, landed: Callable[[], None] | None = None) -> Any:  # noqa: ANN401
         """Return a live response, whose body is stored as it is read."""
         response = result.got.handle
         if result.fields is not None:
             response.headers = self._core.family.headers(result.fields)
         if result.filling is not None:
-            response.stream = self._kept(response.stream, result.filling, self._finish)
+            response.stream = self._kept(response.stream, result.filling, self._finish, landed)
         return response
 
     async def _afinish(self, flow: Flow) -> None:
         """Store what was filled."""
-        await self._unheard(_Run(flow, None))
+        await self._unheard(Run(flow, None))
 
     async def _refresh(self, flow: Flow, request: Any) -> None:  # noqa: ANN401
         """Run a flow in the background, apart from the request that it began with."""
-        await self._unheard(_Run(flow, request, apart=True))
+        await self._unheard(Run(flow, request, apart=True))
 
-    async def _unheard(self, run: _Run) -> None:
+    async def _unheard(self, run: Run) -> None:
         """Run a flow whose result nobody waits for; what fails in it is reported."""
         try:
             result = await self._drive(run)

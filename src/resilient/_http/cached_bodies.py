@@ -15,17 +15,31 @@ class _Keeping:
         stream: The body.
         filling: What takes its chunks; once it refuses one, the rest is only handed on.
         finish: Runs the flow that stores what was filled.
+        landed: Told when it is stored, or never will be; None if nobody waits.
 
     """
 
-    def __init__(self, stream: Any, filling: Sink, finish: Callable[[Flow], Any]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        stream: Any,  # noqa: ANN401 -- of either family
+        filling: Sink,
+        finish: Callable[[Flow], Any],
+        landed: Callable[[], None] | None,
+    ) -> None:
         self._stream = stream
         self._filling: Sink | None = filling
         self._finish = finish
+        self._landed = landed
 
     def _take(self, chunk: bytes) -> None:
         if self._filling is not None and not self._filling.take(chunk):
             self._filling = None
+            self._land()
+
+    def _land(self) -> None:
+        landed, self._landed = self._landed, None
+        if landed is not None:
+            landed()
 
     def _ended(self) -> Flow | None:
         """Return the flow that stores the body, which ended as it should."""
@@ -36,6 +50,7 @@ class _Keeping:
         filling, self._filling = self._filling, None
         if filling is not None:
             filling.broken()
+            self._landed = None  # whoever waits is told by the lead that is gone
 
 
 class Kept(_Keeping):
@@ -49,6 +64,7 @@ class Kept(_Keeping):
         flow = self._ended()
         if flow is not None:
             self._finish(flow)
+        self._land()
 
     def close(self) -> None:
         """Close the body; one that was not read to its end is not stored."""
@@ -69,6 +85,7 @@ class AsyncKept(_Keeping):
         flow = self._ended()
         if flow is not None:
             await self._finish(flow)
+        self._land()
 
     async def aclose(self) -> None:
         """Close the body; one that was not read to its end is not stored."""

@@ -11,6 +11,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from resilient._runtime.background import Background
+from resilient._runtime.flight import Flight, Got
+from resilient._runtime.flights import Flights
+from resilient.clock import current
 from resilient.outcome import thrown_away
 from resilient.stores.front import Front
 
@@ -62,6 +65,10 @@ class Threads:
         with contextlib.suppress(Exception):
             stream.close()
 
+    async def follow(self, flights: Flights[None], flight: Flight[None], end: float) -> Got[None]:
+        """Wait for another one's request."""
+        return flights.follow(flight, current(), end)
+
     def background(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
         """Run something in the background; False if too much runs already."""
         return self._refreshing.start(lambda: complete(work(*args)))
@@ -101,6 +108,10 @@ class Tasks:
         """Close a body that nobody reads on."""
         with contextlib.suppress(Exception):
             await stream.aclose()
+
+    async def follow(self, flights: Flights[None], flight: Flight[None], end: float) -> Got[None]:
+        """Wait for another one's request."""
+        return await flights.afollow(flight, current(), end)
 
     def background(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> bool:
         """Run something in the background; False if too much runs already."""
