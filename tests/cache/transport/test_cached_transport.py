@@ -368,10 +368,13 @@ def test_what_is_no_cache_is_refused(world: World) -> None:
 
 @every_family
 def test_a_client_takes_a_cache(world: World) -> None:
-    with FaultServer(answer(200, b"ok", FRESH)) as server:
-        with world.door.client(Pipeline("cached"), cache=HttpCache(), verify=False) as client:
-            client.get(server.url)
-            assert source(client.get(server.url)) == "fresh"
+    script = answer(200, b"ok", FRESH)
+    with (
+        FaultServer(script) as server,
+        world.door.client(Pipeline("cached"), cache=HttpCache(), verify=False) as client,
+    ):
+        client.get(server.url)
+        assert source(client.get(server.url)) == "fresh"
 
 
 # -- nothing is left behind --------------------------------------------------------------------------------
@@ -400,5 +403,100 @@ def test_cancelled_requests_leave_nothing_behind(world: World) -> None:
                 assert guarded.snapshot()["bulkhead"]["in_flight"] == 0
                 for path in ("/0", "/1"):
                     assert (await client.get(server.url + path)).text == "ok"
+
+    world.run(scenario)
+
+
+# -- many at once ------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_a_crowd_that_asks_the_same_is_one_request(world: World) -> None:
+    crowd, opened = 50, threading.Event()
+
+    async def scenario() -> None:
+        opened.clear()
+        with FaultServer(gated(opened, answer(200, b"ok", FRESH))) as server:
+            async with cached(world, None, Bulkhead(crowd)) as client:
+
+                async def ask() -> str:
+                    return str((await client.get(server.url)).text)
+
+                async def let_go() -> str:
+                    await world.sleep(0.3)
+                    opened.set()
+                    return "ok"
+
+                assert await world.together(*[ask] * crowd, let_go) == ["ok"] * (crowd + 1)
+        assert server.requests == 1
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_crowd_that_asks_for_what_is_not_stored_waits_once(world: World) -> None:
+    async def scenario() -> None:
+        with FaultServer(answer(200, b"ok", {"cache-control": "no-store"})) as server:
+            async with cached(world, None, Bulkhead(50)) as client:
+                for round_of in range(1, 3):
+                    answers = await world.together(*[lambda: client.get(server.url)] * 10)
+                    assert [response.text for response in answers] == ["ok"] * 10
+                    assert server.requests == 10 * round_of
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_crowd_shares_a_failure(world: World) -> None:
+    async def scenario() -> None:
+        with FaultServer(stall()) as server:
+            async with cached(world, None, Timeout(0.4), Bulkhead(50)) as client:
+                ended = await world.together(*[lambda: client.get(server.url)] * 20)
+                assert all(isinstance(error, world.door.CallTimeout) for error in ended)
+        assert server.requests == 1
+
+    world.run(scenario)
+
+
+@every_world
+def test_a_crowd_goes_on_when_its_leader_reads_no_further(world: World) -> None:
+    async def scenario() -> None:
+        with FaultServer(answer(200, b"x" * 300_000, FRESH)) as server:
+            async with cached(world, None, Bulkhead(50)) as client:
+                began = threading.Event()
+
+                async def lead() -> int:
+                    async with client.stream("GET", server.url) as response:
+                        began.set()
+                        await world.sleep(0.2)
+                        await client.close(response)
+                    return 300_000
+
+                async def follow() -> int:
+                    while not began.is_set():
+                        await world.sleep(0.005)
+                    return len((await client.get(server.url)).content)
+
+                assert await world.together(lead, *[follow] * 8) == [300_000] * 9
+        assert server.requests == 2
+
+    world.run(scenario)
+
+
+@every_world
+def test_different_users_never_share_a_request(world: World) -> None:
+    def script(received: Received) -> Step:
+        return stall(0.1, answer(200, received.headers["authorization"].encode(), FRESH))
+
+    async def scenario() -> None:
+        with FaultServer(script) as server:
+            async with cached(world, None, Bulkhead(50)) as client:
+
+                def asking(user: str) -> Any:
+                    return lambda: client.get(server.url, headers={"authorization": user})
+
+                answers = await world.together(*(asking(f"user {number % 5}") for number in range(20)))
+                assert [response.text for response in answers] == [f"user {number % 5}" for number in range(20)]
+        assert server.requests == 5
 
     world.run(scenario)
