@@ -31,6 +31,9 @@ LEVELS: Mapping[str, str] = MappingProxyType(
         "resilient.http.pool_rebuilt": "WARNING",
         "resilient.cache.stale_served": "WARNING",
         "resilient.cache.refresh_failed": "INFO",
+        "resilient.idempotency.replayed": "DEBUG",
+        "resilient.idempotency.in_doubt": "WARNING",
+        "resilient.idempotency.unrecorded": "WARNING",
         "resilient.store.bypassed": "WARNING",
         "resilient.store.resumed": "INFO",
     }

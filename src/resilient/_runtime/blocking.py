@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from _thread import allocate_lock
+from collections.abc import Coroutine
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from resilient.clock import Clock
 
@@ -36,6 +37,18 @@ def warn_on_loop(downstream: str, what: str) -> None:
         "Call it from a worker thread or guard an async function."
     )
     warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def complete(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends: what stands once for threads and tasks, for threads."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    message = f"{coroutine!r} suspended, and there is no event loop"
+    raise RuntimeError(message)
 
 
 class ThreadWaiter(Generic[T]):
