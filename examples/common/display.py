@@ -14,20 +14,23 @@ class Board(Protocol):
     """The latest news, as rows of texts.
 
     Attributes:
-        sides: Headings of the columns.
-        brief: Labels of the rows that a line of text has room for.
         elapsed: Seconds since the start.
-        seconds: Length of the run.
 
     """
 
-    sides: tuple[str, ...]
-    brief: tuple[str, ...]
     elapsed: float
 
     @property
+    def sides(self) -> tuple[str, ...]:
+        """Headings of the columns."""
+
+    @property
+    def brief(self) -> tuple[str, ...]:
+        """Labels of the rows that a line of text has room for."""
+
+    @property
     def seconds(self) -> float:
-        """Return the length of the run."""
+        """Length of the run."""
 
     @property
     def phase(self) -> str:

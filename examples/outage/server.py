@@ -16,11 +16,10 @@ import contextlib
 import json
 import math
 import random
-import socket
-import struct
 from collections import Counter
 from http import HTTPStatus
 
+from examples.common.network import reset
 from examples.common.process import every, play, say, started, stopped
 from examples.outage.phases import TOTAL, Moment, Timeline
 
@@ -69,7 +68,7 @@ class Service:
                 self.received[self.timeline.at(self.elapsed).phase.name] += 1
                 reply = await self._reply()
                 if reply is None:
-                    _reset(writer)
+                    reset(writer.transport)
                     return
                 writer.write(reply)
                 await writer.drain()
@@ -114,14 +113,6 @@ class Service:
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Break the connection the rude way: the client sees a reset, not an end."""
-    connection = writer.get_extra_info("socket")
-    if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 def _allow_many_connections() -> None:
