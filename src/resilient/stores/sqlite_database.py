@@ -1,0 +1,107 @@
+"""One SQLite file, whatever happens to it: removed, replaced or broken, it is opened again or begun anew."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resilient import _check, clock
+from resilient.stores.connections import Connections
+from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, waits
+from resilient.stores.sqlite_path import identity, move_aside
+from resilient.stores.sqlite_rows import BACK, newest
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+
+_LOOKED = 1.0
+"""Seconds after which a look-up makes sure that the file is still the one with its name."""
+
+
+class Database:
+    """Runs functions with a connection to the file that has the name now.
+
+    Args:
+        path: The file.
+        patience: Seconds that an operation waits for other threads, and again for other processes.
+        durable: Whether a commit waits for the disk.
+
+    """
+
+    __slots__ = ("_connections", "_durable", "_identity", "_looked", "_patience", "ahead", "close", "moved", "path")
+
+    def __init__(self, path: Path, patience: float, *, durable: bool) -> None:
+        self.path = path
+        self._patience = patience
+        self._durable = durable
+        self._identity: tuple[int, int] | None = None
+        self._looked = 0.0
+        self.moved = 0
+        """How often the file was broken, and moved aside here."""
+        self.ahead = False
+        """Whether there may be records from the future, since the wall clock has gone back."""
+        self._connections = Connections(str(path), self._connect, patience)
+        self.close = self._connections.close
+
+    def recognise(self) -> None:
+        """Look at the file, if there is one.
+
+        Raises:
+            ConfigError: If it is another application's. What else is wrong shows at the calls.
+
+        """
+        if not self.path.exists():
+            return
+        try:
+            self.run(newest, writes=False)
+        except ForeignDatabase:
+            _check.refuse("path", str(self.path), "a new file or one of a SqliteStore, no other application's database")
+        except (sqlite3.Error, OSError, AnotherVersion):
+            return
+
+    def read(self, function: Callable[..., T], now: float, *args: Any) -> T:  # noqa: ANN401 -- those of the function
+        """Call a function that reads; `now` is the wall clock's time."""
+        if not -_LOOKED < now - self._looked < _LOOKED:
+            self._look()
+            self._looked = now
+        return self.run(function, *args, writes=False)
+
+    def write(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
+        """Call a function that writes; nobody else in this process writes meanwhile."""
+        self._look()
+        return self.run(function, *args, writes=True)
+
+    def run(self, function: Callable[..., T], *args: Any, writes: bool) -> T:  # noqa: ANN401
+        """Call a function with a connection: once more with a new one where that helps, then with a new file."""
+        run = self._connections.run
+        try:
+            return run(function, *args, writes=writes)
+        except (sqlite3.Error, AnotherVersion) as fault:
+            if not broken(fault) and (writes or waits(fault)):
+                raise
+        self._connections.expire()
+        try:
+            return run(function, *args, writes=writes)
+        except (sqlite3.Error, AnotherVersion) as fault:
+            if not broken(fault):
+                raise
+            self.close()
+            self.moved += move_aside(self.path, self._identity, fault, self._patience)
+        return run(function, *args, writes=writes)
+
+    def _look(self) -> None:
+        """Have the file opened anew if somebody has removed or replaced it."""
+        if self._identity is not None and identity(self.path) != self._identity:
+            self._connections.expire()
+
+    def _connect(self) -> sqlite3.Connection:
+        before = identity(self.path)
+        try:
+            db = connect(self.path, self._patience, durable=self._durable)
+        finally:
+            self._identity = identity(self.path) if before is None else before
+        self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK
+        return db

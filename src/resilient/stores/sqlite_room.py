@@ -1,0 +1,180 @@
+"""Where room for a record comes from in a SQLite file: what is over goes first, then what nobody reads.
+
+Who gives way is found by SIEVE (Zhang et al., NSDI 2024): a hand walks from the oldest record to
+the newest, takes the mark of use from those that have it, and removes the first without one.
+Each transaction does a little of it only, so that nobody waits long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient.stores.sqlite_rows import Row, Sheet
+from resilient.stores.sqlite_writing import Writing
+
+__all__ = ["Bounds", "place", "remove_matching", "remove_of_key"]
+
+_SWEPT = 8
+"""How many records that are over one change clears away."""
+
+_MOST_SWEPT = 1_000
+"""The same, where there would be no room otherwise."""
+
+_BATCH = 8
+"""How many of the coldest records are looked at together; of these the largest gives way where bytes are short."""
+
+_PASSED = 64
+"""How many marked records are passed for one that gives way; then the next one goes, marked or not."""
+
+_MOST_EVICTED = 256
+"""How many records give way in one transaction."""
+
+_UNDER = "WHERE key >= ?1 AND key < ?2 AND version <= ?3 LIMIT ?4"
+_TAGGED = """WHERE version IN (SELECT version FROM tags WHERE tag = ?5)
+    AND substr(key, 1, length(?1)) = ?1 AND version <= ?3 LIMIT ?4"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much there may be: records, their bytes, and records of one key."""
+
+    entries: int
+    size: int
+    variants: int
+
+
+def _sweep(writing: Writing, most: int = _SWEPT) -> int:
+    """Remove some of what is over; return how many."""
+    rows = writing.rows("WHERE ends <= ? LIMIT ?", writing.now, most)
+    writing.remove(rows)
+    return len(rows)
+
+
+def place(writing: Writing, bounds: Bounds, sheet: Sheet, expected: int | None) -> int | None:
+    """Write a record, if the version of what it replaces is the expected one.
+
+    Returns:
+        The new version; None if `expected` was not met, or if there is no room, which `writing.full` tells.
+
+    """
+    _sweep(writing)
+    siblings = _of_key(writing, sheet.key)
+    before = _find(siblings, sheet.variant)
+    if expected is not None and expected != (before.version if before and writing.now < before.ends else 0):
+        return None
+    if not _fits(writing, bounds, sheet, siblings):
+        _sweep(writing, _MOST_SWEPT)
+        siblings = _of_key(writing, sheet.key)
+        before = _find(siblings, sheet.variant)
+        if not _fits(writing, bounds, sheet, siblings):
+            writing.full = f"no room for {sheet.size} bytes: what is there is pinned"
+            return None
+    if before is None and len(siblings) >= bounds.variants:
+        _evict(writing, next(row for row in reversed(siblings) if not row.pinned))
+    if not _make_room(writing, bounds, sheet.size, before):
+        writing.full = f"no room for {sheet.size} bytes yet: it is made in small steps"
+        return None
+    if before is not None:
+        writing.remove([before])
+    return writing.insert(sheet)
+
+
+def remove_of_key(writing: Writing, key: bytes, variant: bytes | None, expected: int | None) -> int:
+    """Remove a record of a key, or all; return how many of them were not over."""
+    rows = [row for row in _of_key(writing, key) if variant in {None, row.variant} and expected in {None, row.version}]
+    writing.remove(rows)
+    return sum(writing.now < row.ends for row in rows)
+
+
+def remove_matching(writing: Writing, prefix: bytes, tag: bytes | None, last: int | None, most: int) -> tuple[int, int]:
+    """Remove some of the records whose key begins with `prefix` and that carry `tag`, if given.
+
+    Args:
+        writing: The transaction.
+        prefix: May be empty.
+        tag: None for all.
+        last: The last version to remove: what comes later is not meant. None for what is there now.
+        most: How many to remove.
+
+    Returns:
+        How many of them were not over, and `last` for the next time; 0 if that is not needed.
+
+    """
+    if not prefix and tag is None:
+        return writing.clear(), 0
+    if last is None:
+        last = writing.totals.last
+    if tag is None:
+        rows = writing.rows(_UNDER, prefix, _behind(prefix), last, most)
+    else:
+        rows = writing.rows(_TAGGED, prefix, _behind(prefix), last, most, tag)
+    writing.remove(rows)
+    return sum(writing.now < row.ends for row in rows), last if len(rows) == most else 0
+
+
+def _behind(prefix: bytes) -> bytes:
+    """Return the first bytes behind all that begin with these, which are UTF-8 and never end in 0xff."""
+    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b""
+
+
+def _of_key(writing: Writing, key: bytes) -> list[Row]:
+    """Return the records of a key, newest first."""
+    return writing.rows("WHERE key = ? ORDER BY version DESC", key)
+
+
+def _find(siblings: list[Row], variant: bytes) -> Row | None:
+    """Return the one of a variant."""
+    return next((row for row in siblings if row.variant == variant), None)
+
+
+def _fits(writing: Writing, bounds: Bounds, sheet: Sheet, siblings: list[Row]) -> bool:
+    """Tell whether there is room, or would be without all that may give way."""
+    before = _find(siblings, sheet.variant)
+    entries, size = writing.totals.pinned_entries, writing.totals.pinned_size
+    if before is not None and before.pinned:
+        entries, size = entries - 1, size - before.size
+    crowded = before is None and len(siblings) >= bounds.variants and all(row.pinned for row in siblings)
+    return entries < bounds.entries and size + sheet.size <= bounds.size and not crowded
+
+
+def _make_room(writing: Writing, bounds: Bounds, size: int, before: Row | None) -> bool:
+    """Remove others until there is room; False if it takes more than one transaction should."""
+    entries, size = (1, size) if before is None else (0, size - before.size)
+    spared = 0 if before is None else before.version
+    while (heavy := writing.totals.size + size > bounds.size) or writing.totals.entries + entries > bounds.entries:
+        row = _victim(writing, spared, heavy=heavy) if writing.evicted < _MOST_EVICTED else None
+        if row is None:
+            writing.recount()  # in vain, unless the totals were wrong
+            return False
+        _evict(writing, row)
+    return True
+
+
+def _victim(writing: Writing, spared: int, *, heavy: bool) -> Row | None:
+    """Move the hand; return the first without a mark or, where bytes are short, the largest of a few."""
+    passed, turns = 0, 0
+    while turns <= 1:
+        batch = writing.rows(
+            "WHERE pinned = 0 AND version > ? AND version <> ? ORDER BY version LIMIT ?",
+            *(writing.totals.hand, spared, _BATCH),
+        )
+        cold = [row for row in batch if not row.used or passed >= _PASSED]
+        warm = batch[: batch.index(cold[0])] if cold else batch
+        for row in warm:
+            writing.unmark(row.version)
+            writing.totals.hand = row.version
+        passed += len(warm)
+        if cold:
+            return max(cold, key=_size) if heavy else cold[0]
+        if not batch:
+            writing.totals.hand, turns = 0, turns + 1
+    return None
+
+
+def _size(row: Row) -> int:
+    return row.size
+
+
+def _evict(writing: Writing, row: Row) -> None:
+    writing.evicted += 1
+    writing.remove([row])
