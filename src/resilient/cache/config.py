@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from resilient import _check
+from resilient import _check, clock
+from resilient.cache.address import PREFIX, address
+from resilient.cache.address import prefix as below
+from resilient.cache.freshness import Rules
 from resilient.cache.messages import Asked, Fields
+from resilient.cache.state import State
 from resilient.stores.contract import Store
 from resilient.stores.front import Front
 from resilient.stores.memory import MemoryStore
@@ -17,9 +21,12 @@ DAY = 86400.0
 
 Partition = Callable[[Asked], str | None]
 Tags = Callable[[Asked, int, Fields], Iterable[str]]
+Fn = TypeVar("Fn", bound=Callable[..., object])
+
+_ERRORS = range(400, 600)
 
 
-class HttpCache:
+class HttpCache(State):
     """Keep answers of HTTP services, as RFC 9111 says, for one transport or for several.
 
     Args:
@@ -73,17 +80,98 @@ class HttpCache:
         name: str = "http_cache",
     ) -> None:
         """Check the settings."""
-        self.front = Front(MemoryStore() if store is None else store, name=name, patience=patience)
-        self.shared = shared
+        self.name = _check.identifier("name", name)
+        front = Front(MemoryStore() if store is None else store, name=name, patience=patience)
+        super().__init__(front, shared=_switch("shared", shared), secret=_secret(secret))
+        self.stale_if_error = _optional("stale_if_error", stale_if_error)
+        self.stale_while_revalidate = _optional("stale_while_revalidate", stale_while_revalidate)
+        self.longest_stale = _check.seconds("longest_stale", longest_stale, zero=True)
+        self.rules = Rules(
+            shared=shared,
+            heuristic=_share("heuristic", heuristic),
+            heuristic_most=_check.seconds("heuristic_most", heuristic_most, zero=True),
+            longest=_check.seconds("longest_fresh", longest_fresh, zero=True),
+        )
+        self.max_body = _check.count("max_body", max_body)
+        self.max_variants = _check.count("max_variants", max_variants)
+        self.partition = _function("partition", partition)
+        self.tags = _function("tags", tags)
+        self.stale_statuses = _statuses(stale_statuses)
 
     def purge(self, url: str | None = None, *, prefix: str | None = None, tag: str | None = None) -> int:
-        """Remove answers: of one address, of all that begin with `prefix`, or with a tag; return how many."""
-        raise NotImplementedError
+        """Remove answers, of all identities and variants.
+
+        Args:
+            url: Those of one address.
+            prefix: Those of all addresses that begin with it, such as "https://api.example.com/users/".
+            tag: Those that carry it. Without any argument all are removed.
+
+        Returns:
+            How many; 0 if the store does not answer in time.
+
+        Raises:
+            ConfigError: If both a URL and a prefix are given, or the prefix is too long.
+
+        """
+        return int(self.front.run(0, "purge", **self._purging(url, prefix, tag)))
 
     async def apurge(self, url: str | None = None, *, prefix: str | None = None, tag: str | None = None) -> int:
         """Do the same without blocking the event loop."""
-        raise NotImplementedError
+        return int(await self.front.arun(0, "purge", **self._purging(url, prefix, tag)))
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """Return what was counted since the cache was made."""
-        raise NotImplementedError
+    def _purging(self, url: str | None, prefix: str | None, tag: str | None) -> dict[str, str | None]:
+        now = clock.current().wall()
+        if url is not None and prefix is not None:
+            _check.refuse("prefix", prefix, "left out where a url is given")
+        if url is None:
+            self.written.note_all(now)
+            return {"prefix": PREFIX if prefix is None else below(prefix), "tag": tag}
+        base = address(url)
+        self.written.note(base, now)
+        return {"prefix": base, "tag": tag}
+
+    def __repr__(self) -> str:
+        """Show whose cache it is and where it keeps its answers."""
+        return f"<HttpCache {self.name!r}: {'shared' if self.shared else 'private'}, {self.front.store!r}>"
+
+
+def _optional(name: str, value: _check.Duration | None) -> float | None:
+    return None if value is None else _check.seconds(name, value, zero=True)
+
+
+def _share(name: str, value: float) -> float:
+    share = _check.number(name, value)
+    if not 0 <= share <= 1:
+        _check.refuse(name, value, "a share in [0, 1]")
+    return share
+
+
+def _function(name: str, value: Fn | None) -> Fn | None:
+    if value is not None:
+        _check.plain(name, value, "a plain function or None")
+    return value
+
+
+def _statuses(value: Iterable[object]) -> frozenset[int]:
+    statuses = set()
+    for status in value:
+        if _check.count("stale_statuses", status) not in _ERRORS:
+            _check.refuse("stale_statuses", status, "statuses from 400 to 599")
+        statuses.add(_check.count("stale_statuses", status))
+    return frozenset(statuses)
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        _check.refuse_type(name, value, "True or False")
+    return value
+
+
+def _secret(value: object) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, bytes):
+        _check.refuse_type("secret", "...", "bytes or None")
+    if not 16 <= len(value) <= 64:  # noqa: PLR2004 -- what cannot be guessed, and what blake2b takes
+        _check.refuse("secret", f"{len(value)} bytes", "16 to 64 bytes")
+    return value

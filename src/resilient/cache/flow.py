@@ -7,8 +7,10 @@ goes through `answer`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from resilient.cache.config import HttpCache
+from resilient.cache.case import Case
+from resilient.cache.looking import look
 from resilient.cache.messages import (
     Answering,
     Asked,
@@ -27,7 +29,14 @@ from resilient.cache.messages import (
     Send,
     Sink,
 )
+from resilient.cache.placing import passed
+from resilient.cache.quick import quick
+from resilient.cache.wanted import SAFE, wanted
+from resilient.cache.writing import write_through
 from resilient.errors import ConfigError, Unguardable
+
+if TYPE_CHECKING:
+    from resilient.cache.config import HttpCache
 
 __all__ = [
     "Asked",
@@ -66,10 +75,16 @@ def answer(cache: HttpCache, asked: Asked, now: Now, fails: Callable[[Exception]
             what is no `Exception`, go through to the caller untouched.
 
     """
+    if asked.method not in SAFE:
+        return (yield from write_through(cache, asked, now))
+    want = wanted(asked)
+    if want.bypass is None:
+        found = yield from look(cache, want)
+        if found is not None:
+            return (yield from Case(cache, want, found, now, fails).answer())
+        want.bypass = "partition"
+    cache.counts["bypassed"] += 1
     got: Got = yield Send()
-    return Pass(got)
-
-
-def quick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
-    """Answer with a fresh stored response from a store that does not block; None if `answer` must be asked."""
-    return None
+    if want.bypass == "method":
+        return passed(got, "method")
+    return passed(got, "bypass", detail=want.bypass)

@@ -26,8 +26,8 @@ __all__ = [
     "Pass",
     "Read",
     "Reply",
-    "Sink",
     "Send",
+    "Sink",
 ]
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
@@ -107,9 +107,16 @@ class Send:
 
 @dataclass(slots=True)
 class Read:
-    """Read the whole body of an answer, undecoded, and close it; send the bytes back, or throw what was raised."""
+    """Read the whole body of an answer, undecoded, and close it; send the bytes back, or throw what was raised.
+
+    Attributes:
+        got: The answer.
+        most: Bytes after which to stop, discard the rest and send None back; None for no bound.
+
+    """
 
     got: Got
+    most: int | None = None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,72 @@
+"""The first part of a key: the address of an answer, so that one prefix reaches all answers of it."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from urllib.parse import urljoin
+
+from resilient import _check
+
+__all__ = ["PREFIX", "address", "beside", "normal", "prefix"]
+
+PREFIX = "http "
+"""What all keys of HTTP answers begin with."""
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^#]*)", re.DOTALL)
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
+_LONGEST = 1024
+_READABLE = 512
+
+
+def normal(url: str) -> str:
+    """Return a URL without fragment and user, with scheme and host in lower case, without a default port.
+
+    Nothing is decoded: two spellings of one path are two addresses, never one for two.
+    """
+    parts = _URL.match(url)
+    if parts is None:
+        return url.partition("#")[0].replace(" ", "%20")
+    scheme, host, rest = parts[1].lower(), parts[2].lower(), parts[3]
+    host = host.removesuffix(_DEFAULT_PORT.get(scheme, ":")).removesuffix(":")
+    if not rest.startswith("/"):
+        rest = "/" + rest
+    return f"{scheme}://{host}{rest}".replace(" ", "%20")
+
+
+def address(url: str) -> str:
+    """Return what the keys of all answers of a URL begin with, and those of no other.
+
+    A long URL is cut, and a digest of the whole stands for the rest.
+    """
+    url = normal(url)
+    if len(url) > _LONGEST:
+        url = f"{url[:_READABLE]}#{blake2b(url.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+    return f"{PREFIX}{url} "
+
+
+def prefix(url: str) -> str:
+    """Return what the keys of all answers below a URL begin with.
+
+    Raises:
+        ConfigError: If so much of a URL is not kept in keys.
+
+    """
+    url = normal(url) if _URL.match(url) else url
+    if len(url) > _READABLE:
+        _check.refuse("prefix", url, f"a text of at most {_READABLE} characters")
+    return PREFIX + url
+
+
+def beside(target: str, reference: bytes) -> str | None:
+    """Return the URL that a `Location` of an answer means, if it is of the same origin as the target."""
+    try:
+        url = urljoin(target, reference.decode("latin-1").strip(" \t"))
+    except ValueError:
+        return None
+    return url if _origin(url) == _origin(target) else None
+
+
+def _origin(url: str) -> str:
+    scheme, _, rest = normal(url).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"

@@ -1,0 +1,30 @@
+"""Dates in the three forms of HTTP, as seconds since 1970; any other text is no date."""
+
+from __future__ import annotations
+
+import re
+
+from resilient._http_times import date
+
+__all__ = ["moment"]
+
+_TIME = "[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_STRICT = re.compile(
+    rf"[a-z]{{3}}, [0-9]{{2}} [a-z]{{3}} [0-9]{{4}} {_TIME} gmt"  # IMF-fixdate
+    rf"|[a-z]{{6,9}}, [0-9]{{2}}-[a-z]{{3}}-[0-9]{{2}} {_TIME} gmt"  # RFC 850
+    rf"|[a-z]{{3}} [a-z]{{3}} [ 0-9][0-9] {_TIME} [0-9]{{4}}",  # asctime
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def moment(value: bytes | None) -> float | None:
+    """Return when a date is.
+
+    Letters may be in any case, but the zone is GMT and nothing is missing or added: what has
+    another zone counts as invalid (RFC 9111, 4.2).
+    """
+    if value is None:
+        return None
+    text = value.strip(b" \t").decode("latin-1")
+    found = date(text) if _STRICT.fullmatch(text) else None
+    return None if found is None else found.timestamp()

@@ -1,0 +1,93 @@
+"""Bringing stored answers up to date: after a 304, after an answer to HEAD, and in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient import events
+from resilient.cache.address import address
+from resilient.cache.fields import index
+from resilient.cache.keeping import Place, forget, put
+from resilient.cache.looking import Found, Held
+from resilient.cache.messages import LABEL, Background, Close, Flow, Got, Read, Send
+from resilient.cache.placing import common, filling, tags_of, too_large
+from resilient.cache.validating import conditions, confirmed, renewed
+from resilient.cache.variants import name
+from resilient.cache.wanted import Wanted
+
+if TYPE_CHECKING:
+    from resilient.cache.config import HttpCache
+
+__all__ = ["behind", "update"]
+
+_NOT_MODIFIED = 304
+
+
+def update(cache: HttpCache, want: Wanted, held: Held, got: Got) -> Flow:
+    """Store an answer with the fields of a newer one that confirms it; return it as it is now."""
+    entry, made = renewed(cache, want, held, got)
+    tags = tags_of(cache, want, got)
+    if made is None or tags is None or (common(held.key) and not made.common(shared=cache.shared)):
+        yield from forget(held)
+        return held._replace(entry=entry)
+    place = Place(address(want.asked.url), held.key, tags)
+    variant = name(entry.vary) if entry.span is None else f"{name(entry.vary)}#{entry.span.first}"
+    same = variant == held.record.variant
+    if not same:
+        yield from forget(held)
+    yield from put(cache, place, variant, entry, held.body, expected=held.record.version if same else None)
+    return held._replace(entry=entry)
+
+
+def behind(cache: HttpCache, want: Wanted, held: Held, now: float) -> Flow:
+    """Have a stale answer fetched anew in the background, once at a time.
+
+    Returns:
+        Whether that is under way, so that the stale one may be served meanwhile.
+
+    """
+    claim = (held.key, held.record.variant)
+    if not cache.claims.take(claim, now):
+        return True
+    started = yield Background(_refresh(cache, want, held, claim))
+    if not started:
+        cache.claims.give_back(claim)
+    return bool(started)
+
+
+def _refresh(cache: HttpCache, want: Wanted, held: Held, claim: tuple[str, str]) -> Flow:
+    try:
+        yield from _asked(cache, want, held)
+    except Exception as error:
+        cache.counts["refresh_failed"] += 1
+        if events.wanted():
+            fields = {"policy": LABEL, "cause": type(error).__name__}
+            events.publish("resilient.cache.refresh_failed", cache.name, fields)
+        raise
+    finally:
+        cache.claims.give_back(claim)
+
+
+def _asked(cache: HttpCache, want: Wanted, held: Held) -> Flow:
+    """Ask whether a stored answer is still right, and store what comes."""
+    fields, named = conditions(want, [held], own=True)
+    got: Got = yield Send(fields)
+    if got.status == _NOT_MODIFIED and named and not got.replaced:
+        yield Close(got)
+        verdict = confirmed(want, named, got)
+        if not verdict.update:  # whatever it is about, it is not about ours
+            yield from forget(held)
+        for each in verdict.update:
+            yield from update(cache, want, each, got)
+        return
+    want.range = None
+    found = Found(address(want.asked.url), (held.key,), held)
+    kept = filling(cache, want, found, got)
+    if kept is None or got.status in cache.stale_statuses or too_large(cache, index(got.fields)):
+        yield Close(got)
+        return
+    body = yield Read(got, cache.max_body)
+    if body is not None and kept.take(body):
+        flow = kept.done()
+        if flow is not None:
+            yield from flow

@@ -1,0 +1,88 @@
+"""Vary: which request fields an answer depends on, and whether two requests agree in them (RFC 9111, 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from resilient.cache.fields import Index, joined, listed, named
+
+__all__ = ["Nominated", "Vary", "matches", "name", "nominated", "vary"]
+
+Nominated = tuple[bytes, ...]
+"""Names of the request fields that an answer depends on, in lower case and in order."""
+
+Vary = tuple[tuple[bytes, bytes | None], ...]
+"""The same with the normalised values that the request had; None where a field was absent."""
+
+MOST_FIELDS = 64
+"""An answer that depends on more fields is not stored."""
+
+
+def nominated(answer: Index) -> Nominated | None:
+    """Return what an answer depends on; None for `*`, which nothing ever matches."""
+    names = named(joined(answer, b"vary"))
+    if any(b"*" in each for each in names) or len(names) > MOST_FIELDS:
+        return None
+    return tuple(sorted(names))
+
+
+def vary(names: Nominated, request: Index) -> Vary:
+    """Return what a request had in the fields that count."""
+    return tuple((each, normal(each, request)) for each in names)
+
+
+def matches(stored: Vary, request: Index) -> bool:
+    """Tell whether a request agrees with the one that an answer was given to."""
+    return all(value == normal(each, request) for each, value in stored)
+
+
+def name(stored: Vary) -> str:
+    """Return the variant of a record: the same for all requests that agree."""
+    if not stored:
+        return ""
+    digest = blake2b(digest_size=12)
+    for each, value in stored:
+        digest.update(b"%b\n%d\n" % (each, -1 if value is None else len(value)))
+        digest.update(value or b"")
+    return digest.hexdigest()
+
+
+def normal(field: bytes, request: Index) -> bytes | None:
+    """Return a field's value so that values of one meaning are one; None if it is absent.
+
+    Lines are combined, and space around commas goes. Where the order of a list or the case of
+    its letters means nothing, it is sorted and in lower case.
+    """
+    value = joined(request, field)
+    if value is None:
+        return None
+    return b",".join(_NORMAL.get(field, listed)(value))
+
+
+def _words(value: bytes) -> list[bytes]:
+    return sorted(_tight(value.lower()))
+
+
+def _ranges(value: bytes) -> list[bytes]:
+    return sorted(_tight(value))  # parameters of a media type may have letters whose case counts
+
+
+def _tight(value: bytes) -> list[bytes]:
+    return [b";".join(part.strip(b" \t") for part in member.split(b";")) for member in listed(value)]
+
+
+def _whole(value: bytes) -> list[bytes]:
+    return [value.strip(b" \t")]
+
+
+_NORMAL: dict[bytes, Callable[[bytes], list[bytes]]] = {
+    b"accept": _ranges,
+    b"accept-charset": _words,
+    b"accept-encoding": _words,
+    b"accept-language": _words,
+    b"authorization": _whole,
+    b"cookie": _whole,
+    b"user-agent": _whole,
+}
+"""How the lists of fields that we know are put in order; those of others keep theirs."""

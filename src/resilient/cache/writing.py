@@ -1,0 +1,67 @@
+"""Requests that may change something: they go through, and make stored answers invalid (RFC 9111, 4.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient.cache.address import address, beside
+from resilient.cache.fields import index, joined
+from resilient.cache.filling import Filling
+from resilient.cache.keeping import keep
+from resilient.cache.looking import keys_of
+from resilient.cache.messages import Answering, Asked, Call, Flow, Got, Now, Send
+from resilient.cache.placing import passed, place, too_large
+from resilient.cache.storing import draft
+from resilient.cache.wanted import Wanted, wanted
+
+if TYPE_CHECKING:
+    from resilient.cache.config import HttpCache
+
+__all__ = ["write_through"]
+
+_GOOD = range(200, 400)
+_OK = 200
+
+
+def write_through(cache: HttpCache, asked: Asked, now: Now) -> Answering:
+    """Send a request whose method is not known to be safe, and forget what it may have changed."""
+    got: Got = yield Send()
+    kept = None
+    if got.status in _GOOD and not got.replaced:
+        for base in _touched(asked.url, got):
+            cache.written.note(base, now())
+            yield Call("purge", (), {"prefix": base}, 0)
+        if asked.method == "POST" and got.status == _OK:
+            kept = yield from _as_get(cache, wanted(asked), got)
+    return passed(got, "method", kept)
+
+
+def _touched(url: str, got: Got) -> list[str]:
+    """Return the addresses whose answers are invalid now: the target, and what the answer points to there."""
+    found = index(got.fields)
+    urls = [url]
+    for name in (b"location", b"content-location"):
+        urls += [near for value in found.get(name, ()) if (near := beside(url, value)) is not None]
+    return list(dict.fromkeys(map(address, urls)))
+
+
+def _as_get(cache: HttpCache, want: Wanted, got: Got) -> Flow:
+    """Return what takes the body of an answer to POST that says it is what GET would bring (RFC 9110, 9.3.3)."""
+    fields = index(got.fields)
+    same = joined(fields, b"content-location")
+    near = None if same is None else beside(want.asked.url, same)
+    made = draft(cache, want.found, got)
+    if near is None or address(near) != address(want.asked.url) or made is None or not made.explicit:
+        return None
+    found = yield from keys_of(cache, want)
+    if found is None or too_large(cache, fields):
+        return None
+    where = place(cache, want, found, got, made)
+    if where is None:
+        return None
+    where.late = True
+
+    def store(body: bytes) -> Flow:
+        return keep(cache, where, made.entry, fields, body)
+
+    return Filling(cache.max_body, store)

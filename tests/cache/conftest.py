@@ -1,0 +1,28 @@
+"""Each test has a wall clock of its own, which only the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from resilient.testing import FakeClock, use
+from tests.cache._world import World
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    with use(FakeClock()) as made:
+        yield made
+
+
+@pytest.fixture
+def world(clock: FakeClock) -> World:
+    """A private cache, as it is by default."""
+    return World()
+
+
+@pytest.fixture
+def shared(clock: FakeClock) -> World:
+    """A shared cache, as it is by default."""
+    return World(shared=True)
