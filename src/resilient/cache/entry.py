@@ -25,6 +25,7 @@ _FAR = 1e12
 
 NO_CACHE = 1
 STRICT = 2
+OPEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Entry:
         date: When it was made: its `Date`, or when it came.
         no_cache: Whether it must be confirmed before each use.
         strict: Whether it must never be served stale.
+        open: Whether it is for all, as it says itself, whoever it was given to.
         stale_while_revalidate: Seconds past its freshness, as its origin said; None if it did not.
         stale_if_error: Likewise.
         span: What a part holds; None for a whole.
@@ -83,6 +85,7 @@ class Entry:
     date: float = 0.0
     no_cache: bool = False
     strict: bool = False
+    open: bool = False
     stale_while_revalidate: float | None = None
     stale_if_error: float | None = None
     span: Span | None = None
@@ -119,7 +122,7 @@ def encode(entry: Entry) -> bytes:
         _text(entry.etag),
         _text(entry.modified),
         entry.date,
-        entry.no_cache * NO_CACHE | entry.strict * STRICT,
+        entry.no_cache * NO_CACHE | entry.strict * STRICT | entry.open * OPEN,
         entry.stale_while_revalidate,
         entry.stale_if_error,
         None if span is None else [span.first, span.last, span.total, span.asked.decode("latin-1")],
@@ -167,6 +170,7 @@ def _made(parts: list[Any], longest: float) -> Entry:
         date,
         flags & NO_CACHE != 0,
         flags & STRICT != 0,
+        flags & OPEN != 0,
         while_revalidate,
         if_error,
         None if span is None else Span(span[0] + 0, span[1] + 0, span[2] + 0, span[3].encode("latin-1")),

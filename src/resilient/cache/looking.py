@@ -70,7 +70,7 @@ def look(cache: HttpCache, want: Wanted) -> Flow:
         for record in records:
             held = yield from entry_of(cache, key, record)
             if held is not None:
-                _sort(found, held, want)
+                _sort(found, held, want, closed=cache.shared and b"authorization" in want.found)
         if found.fit is not None:
             break
     return found
@@ -101,8 +101,11 @@ def entry_of(cache: HttpCache, key: str, record: Record) -> Flow:
     return Held(key, record, entry)
 
 
-def _sort(found: Found, held: Held, want: Wanted) -> None:
+def _sort(found: Found, held: Held, want: Wanted, *, closed: bool) -> None:
+    """Put an answer where it belongs; `closed` passes by all that do not say that they are for everybody."""
     found.variants.setdefault(held.key, []).append(held.record.variant)
+    if closed and not held.entry.open:
+        return
     fits = matches(held.entry.vary, want.found)
     if held.entry.span is not None:
         if fits:

@@ -6,7 +6,6 @@ request was done when the answer was stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from resilient.cache.address import address
@@ -41,17 +40,13 @@ _NOTED = _SPECIAL | CREDENTIALS
 
 def quick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
     """Answer with a fresh stored response from a store that does not block; None if `answer` must be asked."""
-    find = cache.find
-    if find is None or asked.bodied or asked.method != "GET":
+    if not cache.ready or asked.bodied or asked.method != "GET":
         return None
     noted = [pair for pair in [(name.lower(), value) for name, value in asked.fields] if pair[0] in _NOTED]
     for name, _ in noted:
         if name in _SPECIAL:
             return None
-    try:
-        best = _found(cache, find, asked, noted)
-    except Exception:  # noqa: BLE001 -- the front of the store sees to it
-        return None
+    best = _found(cache, asked, noted)
     if best is None:
         return None
     record, entry = best
@@ -64,18 +59,18 @@ def quick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
     return Reply(entry.status, entry.fields + added, record.body, "fresh", age)
 
 
-def _found(
-    cache: HttpCache, find: Callable[[str], Sequence[Record]], asked: Asked, noted: Fields
-) -> tuple[Record, Entry] | None:
+def _found(cache: HttpCache, asked: Asked, noted: Fields) -> tuple[Record, Entry] | None:
     """Return the stored answer that fits; None if there is none, or none that can be told so quickly."""
     base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
     best = None
     for end in _ends(cache, asked, noted):
-        for record in find(base + end):
+        for record in cache.front.run((), "get", base + end):
             entry = record.memo
             if type(entry) is not Entry:
                 return None
             if entry.span is not None or (entry.vary and not matches(entry.vary, index(asked.fields))):
+                continue
+            if noted and cache.shared and not entry.open and any(name == b"authorization" for name, _ in noted):
                 continue
             if best is None or better(entry, best[1]):
                 best = record, entry

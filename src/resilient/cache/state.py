@@ -40,8 +40,8 @@ class State:
         """What keys begin with, by URL; bounded by whoever adds to it."""
         self.nobody = ("s" if shared else "p",)
         """Ends of the keys of requests without credentials."""
-        self.find = None if front.store.blocking else front.store.get
-        """Looks into a store that does not block."""
+        self.ready = not front.store.blocking
+        """Whether a look into the store takes no time."""
 
     def snapshot(self) -> MappingProxyType[str, int]:
         """Return what was counted since the cache was made; two threads at once may count as one.

@@ -97,7 +97,7 @@ def _may(cache: HttpCache, request: Index, status: int, found: Index, directives
     if cache.shared:
         if names(directives, b"private") == []:
             return False
-        if b"authorization" in request and not directives.keys() & {b"public", b"s-maxage", b"must-revalidate"}:
+        if b"authorization" in request and not _open(directives):
             return False
     return (
         b"public" in directives
@@ -105,6 +105,11 @@ def _may(cache: HttpCache, request: Index, status: int, found: Index, directives
         or explicit(found, directives, shared=cache.shared)
         or status in HEURISTIC
     )
+
+
+def _open(directives: Directives) -> bool:
+    """Tell whether an answer may be shared although the request had credentials (RFC 9111, 3.5)."""
+    return not directives.keys().isdisjoint((b"public", b"s-maxage", b"must-revalidate"))
 
 
 def _covers(cache: HttpCache) -> bool:
@@ -130,6 +135,7 @@ def _entry(cache: HttpCache, got: Got, found: Index, directives: Directives, fie
         date=date_of(found, got.received_at),
         no_cache=names(directives, b"no-cache") == [],
         strict=strict,
+        open=_open(directives),
         stale_while_revalidate=delta(directives, b"stale-while-revalidate"),
         stale_if_error=delta(directives, b"stale-if-error"),
     )
