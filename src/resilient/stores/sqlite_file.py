@@ -99,7 +99,7 @@ def connect(path: Path, patience: float, *, durable: bool) -> sqlite3.Connection
         db.text_factory = bytes  # a damaged value must not raise where it is fetched
         db.execute("PRAGMA cell_size_check = ON")
         if not _ours(db):
-            _begin(db)
+            _lay_out(db)
         _log_ahead(db, patience)
         db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
@@ -110,22 +110,21 @@ def connect(path: Path, patience: float, *, durable: bool) -> sqlite3.Connection
 
 
 def _ours(db: sqlite3.Connection) -> bool:
-    """Tell whether the file is ours; False if it is empty."""
+    """Tell whether the file says that it is ours."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (schema,) = db.execute("PRAGMA user_version").fetchone()
-    if application == APPLICATION:
-        if schema != SCHEMA:
-            raise AnotherVersion(schema)
-        return True
-    if application or schema or db.execute("SELECT 1 FROM sqlite_master").fetchone():
-        message = "the file is a SQLite database of another application"
-        raise ForeignDatabase(message)
-    return False
+    if application == APPLICATION and schema != SCHEMA:
+        raise AnotherVersion(schema)
+    return bool(application == APPLICATION)
 
 
-def _begin(db: sqlite3.Connection) -> None:
+def _lay_out(db: sqlite3.Connection) -> None:
+    """Make the tables of an empty file, unless another process has done so meanwhile."""
     db.execute("BEGIN IMMEDIATE")
-    if not _ours(db):  # nobody else was first
+    if not _ours(db):
+        if db.execute("SELECT 1 FROM sqlite_master").fetchone() or db.execute("PRAGMA application_id").fetchone()[0]:
+            message = "the file is a SQLite database of another application"
+            raise ForeignDatabase(message)
         for statement in LAYOUT:
             db.execute(statement)
         # From the time of day on, so that a file that takes another's place gives no version twice.

@@ -31,7 +31,7 @@ _MOST_EVICTED = 256
 
 _UNDER = "WHERE key >= ?1 AND key < ?2 AND version <= ?3 LIMIT ?4"
 _TAGGED = """WHERE version IN (SELECT version FROM tags WHERE tag = ?5)
-    AND substr(key, 1, length(?1)) = ?1 AND version <= ?3 LIMIT ?4"""
+    AND key >= ?1 AND (?2 = X'' OR key < ?2) AND version <= ?3 LIMIT ?4"""
 
 
 @dataclass(frozen=True, slots=True)
