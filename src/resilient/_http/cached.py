@@ -42,9 +42,11 @@ def _wall() -> float:
     return current().wall()
 
 
-def _asked(request: Any) -> Asked:  # noqa: ANN401 -- of either family
-    bodied = getattr(request, "_content", None) != b""
-    return Asked(request.method, str(request.url), request.headers.raw, bodied)
+def _asked(request: Any, memory: type) -> Asked:  # noqa: ANN401 -- of either family
+    body = getattr(request, "_content", None)
+    if body is None and type(request.stream) is memory:  # the next hop of a redirect
+        body = b"".join(request.stream)
+    return Asked(request.method, str(request.url), request.headers.raw, body != b"")
 
 
 class Cached:
@@ -85,13 +87,13 @@ class Cached:
 
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
-        asked = _asked(request)
+        asked = _asked(request, self._core.family.byte_stream)
         reply = flows.quick(self._cache, asked, _wall)
         return complete(self._answer(request, asked)) if reply is None else self._replied(reply, request)
 
     async def ahandle(self, request: Any) -> Any:  # noqa: ANN401
         """Do the same for tasks."""
-        asked = _asked(request)
+        asked = _asked(request, self._core.family.byte_stream)
         reply = flows.quick(self._cache, asked, _wall)
         return await self._answer(request, asked) if reply is None else self._replied(reply, request)
 

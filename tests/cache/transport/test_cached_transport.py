@@ -143,11 +143,13 @@ def test_a_body_over_the_bound_is_handed_on_and_not_stored(world: World) -> None
 @every_world
 def test_a_stream_of_events_is_never_held_back_or_stored(world: World) -> None:
     async def scenario() -> None:
-        with FaultServer(event_stream()) as server:
-            async with cached(world) as client, client.stream("GET", server.url) as response:
-                async for chunk in client.chunks(response):
-                    assert chunk.startswith(b"data:")
-                    break
+        with FaultServer(event_stream(["a", "b", "c"], interval=0.05)) as server:
+            async with cached(world) as client:
+                for _ in range(2):
+                    async with client.stream("GET", server.url) as response:
+                        chunks = [chunk async for chunk in client.chunks(response)]
+                    assert len(chunks) > 1
+        assert server.requests == 2
 
     world.run(scenario)
 
