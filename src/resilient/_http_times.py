@@ -63,10 +63,10 @@ def number(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def date(text: str) -> datetime | None:
+def date(text: str, *, any_weekday: bool = False) -> datetime | None:
     """Return a date in one of HTTP's three forms (RFC 9110, 5.6.7).
 
-    A date without zone, but for asctime's, or on the wrong weekday is none.
+    A date without zone, but for asctime's, is none; nor is one on the wrong weekday, unless any will do.
     """
     if not _DATE.fullmatch(text):
         return None
@@ -75,7 +75,7 @@ def date(text: str) -> datetime | None:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if text[:3].lower() == _DAYS[moment.weekday()] else None
+    return moment if any_weekday or text[:3].lower() == _DAYS[moment.weekday()] else None
 
 
 def ahead(moment: datetime, headers: Headers) -> float:

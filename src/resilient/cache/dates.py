@@ -20,11 +20,12 @@ _STRICT = re.compile(
 def moment(value: bytes | None) -> float | None:
     """Return when a date is.
 
-    Letters may be in any case, but the zone is GMT and nothing is missing or added: what has
-    another zone counts as invalid (RFC 9111, 4.2).
+    Letters may be in any case and the weekday may be wrong, for nothing depends on it. But the
+    zone is GMT and nothing is missing or added: what has another zone counts as invalid
+    (RFC 9111, 4.2).
     """
     if value is None:
         return None
     text = value.strip(b" \t").decode("latin-1")
-    found = date(text) if _STRICT.fullmatch(text) else None
+    found = date(text, any_weekday=True) if _STRICT.fullmatch(text) else None
     return None if found is None else found.timestamp()
