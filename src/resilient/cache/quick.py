@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from resilient.cache.address import address
 from resilient.cache.entry import Entry
-from resilient.cache.fields import index
 from resilient.cache.identity import CREDENTIALS, partitions
 from resilient.cache.looking import better
 from resilient.cache.messages import Asked, Fields, Now, Reply
-from resilient.cache.variants import matches
+from resilient.cache.variants import matches_fields
 from resilient.stores.contract import Record
 
 if TYPE_CHECKING:
@@ -42,11 +41,12 @@ def quick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
     """Answer with a fresh stored response from a store that does not block; None if `answer` must be asked."""
     if not cache.ready or asked.bodied or asked.method != "GET":
         return None
-    noted = [pair for pair in [(name.lower(), value) for name, value in asked.fields] if pair[0] in _NOTED]
+    fields = [(name.lower(), value) for name, value in asked.fields]
+    noted = [pair for pair in fields if pair[0] in _NOTED]
     for name, _ in noted:
         if name in _SPECIAL:
             return None
-    best = _found(cache, asked, noted)
+    best = _found(cache, asked, fields, noted)
     if best is None:
         return None
     record, entry = best
@@ -59,7 +59,7 @@ def quick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
     return Reply(entry.status, entry.fields + added, record.body, "fresh", age)
 
 
-def _found(cache: HttpCache, asked: Asked, noted: Fields) -> tuple[Record, Entry] | None:
+def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tuple[Record, Entry] | None:
     """Return the stored answer that fits; None if there is none, or none that can be told so quickly."""
     base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
     best = None
@@ -68,7 +68,7 @@ def _found(cache: HttpCache, asked: Asked, noted: Fields) -> tuple[Record, Entry
             entry = record.memo
             if type(entry) is not Entry:
                 return None
-            if entry.span is not None or (entry.vary and not matches(entry.vary, index(asked.fields))):
+            if entry.span is not None or (entry.vary and not matches_fields(entry.vary, fields)):
                 continue
             if noted and cache.shared and not entry.open and any(name == b"authorization" for name, _ in noted):
                 continue

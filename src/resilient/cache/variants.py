@@ -6,8 +6,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from resilient.cache.fields import Index, joined, listed, named
+from resilient.cache.messages import Fields
 
-__all__ = ["Nominated", "Vary", "matches", "name", "nominated", "vary"]
+__all__ = ["Nominated", "Vary", "matches", "matches_fields", "name", "nominated", "vary"]
 
 Nominated = tuple[bytes, ...]
 """Names of the request fields that an answer depends on, in lower case and in order."""
@@ -37,6 +38,21 @@ def matches(stored: Vary, request: Index) -> bool:
     return all(value == normal(each, request) for each, value in stored)
 
 
+def matches_fields(stored: Vary, request: Fields) -> bool:
+    """Do the same with a request's fields as they are, their names in lower case."""
+    for each, value in stored:
+        whole: bytes | None = None
+        for name, part in request:
+            if name == each:
+                whole = part if whole is None else b"%b, %b" % (whole, part)
+        if whole is None or value is None:
+            if whole is not value:
+                return False
+        elif whole != value and _normal(each, whole) != value:
+            return False
+    return True
+
+
 def name(stored: Vary) -> str:
     """Return the variant of a record: the same for all requests that agree."""
     if not stored:
@@ -55,9 +71,19 @@ def normal(field: bytes, request: Index) -> bytes | None:
     its letters means nothing, it is sorted and in lower case.
     """
     value = joined(request, field)
-    if value is None:
-        return None
-    return b",".join(_NORMAL.get(field, listed)(value))
+    return None if value is None else _normal(field, value)
+
+
+def _normal(field: bytes, value: bytes) -> bytes:
+    known = _KNOWN.get((field, value))
+    if known is not None:
+        return known
+    made = b",".join(_NORMAL.get(field, listed)(value))
+    if field in _FEW_VALUES and len(value) <= _LONGEST_KNOWN:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[field, value] = made
+    return made
 
 
 def _words(value: bytes) -> list[bytes]:
@@ -86,3 +112,10 @@ _NORMAL: dict[bytes, Callable[[bytes], list[bytes]]] = {
     b"user-agent": _whole,
 }
 """How the lists of fields that we know are put in order; those of others keep theirs."""
+
+_KNOWN: dict[tuple[bytes, bytes], bytes] = {}
+"""Values that were put in order lately, of fields that a program has few of and that are no secret."""
+
+_FEW_VALUES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_MOST_KNOWN = 256
+_LONGEST_KNOWN = 512
