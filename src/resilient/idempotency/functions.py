@@ -91,10 +91,11 @@ def once(  # noqa: PLR0913 -- one setting for each thing that functions do diffe
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         if isinstance(function, (classmethod, staticmethod)):
             return cast("Callable[P, T]", type(function)(decorate(function.__func__)))
+        colour = colour_of(function)
         operation = _Operation(keeping, function, key, scope, fingerprint)
         operation.not_executed, operation.wait = not_executed, seconds
         operation.encode, operation.decode = codec
-        guarded = operation.awaited() if colour_of(function) == "async" else operation.called()
+        guarded = operation.awaited() if colour == "async" else operation.called()
         return cast("Callable[P, T]", functools.wraps(function)(guarded))
 
     return decorate
@@ -132,7 +133,11 @@ class _Operation:
         content: Callable[..., str] | None,
     ) -> None:
         self.book, self.desk, self.function = book, book.desk, function
-        self.name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+        name = getattr(function, "__qualname__", None)
+        if name is None and scope is None:
+            message = f"{function!r} has no name of its own; give once() a `scope=`"
+            raise Unguardable(message)
+        self.name = f"{function.__module__}.{name}" if name else str(scope)
         self.scope = scope or self.name
         self.key, self.content = key, content
         self.signature = inspect.signature(function)

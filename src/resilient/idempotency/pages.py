@@ -163,8 +163,8 @@ class Pages:
     def recall(self, key: str, owner: str) -> None:
         """Free a key that was begun for a caller who has left before anything was executed."""
         found = self.look(key)
-        if found is not None and found[0].owner == owner and found[0].until is not None:
-            self.store.delete(key, expected=found[1])
+        if found is not None and found[0].owner == owner:
+            self.forget(key, found[0], found[1])
 
     def renew(self, key: str, page: Page, version: int) -> int | None:
         """Prolong a lease; return the new version, or None if it is lost."""
@@ -176,6 +176,17 @@ class Pages:
             return self._own(key, page, version) is not None
         except StoreFull:  # that it was executed matters more than what came of it
             return self._own(key, page._replace(answer=None, body=b""), version) is not None
+
+    def forget(self, key: str, page: Page, version: int) -> bool:
+        """Free a key whose operation did nothing; False if it is no longer its owner's."""
+        for _ in range(_TRIES):
+            if self.store.delete(key, expected=version):
+                return True
+            found = self.look(key)
+            if found is None or found[0].owner != page.owner or found[0].until is None:
+                return False
+            version = found[1]
+        return False
 
     def _own(self, key: str, page: Page, version: int) -> int | None:
         """Write a page if its owner still is; a renewal of our own may have raised the version meanwhile."""
