@@ -23,15 +23,20 @@ async def in_thread(
         RuntimeError: Where the system has no more threads.
 
     """
-    waiter: TaskWaiter[None] = TaskWaiter()
     job = threads.start(Context(), function, args, kwargs)
+    return job if await ended(job, clock, seconds) else None
+
+
+async def ended(job: threads.Job, clock: Clock, seconds: float) -> bool:
+    """Wait for a job; False if it was abandoned because the time was up. Cancellation abandons it, too."""
+    waiter: TaskWaiter[None] = TaskWaiter()
     job.afterwards(partial(_ring, waiter))
     try:
         await waiter.wait(clock, seconds)
     except BaseException:
         job.abandon()
         raise
-    return None if job.abandon() else job
+    return not job.abandon()
 
 
 def _ring(waiter: TaskWaiter[None]) -> None:
