@@ -19,8 +19,8 @@ LONGEST = 4_194_304
 
 
 def play(part: Coroutine[object, object, None]) -> None:
-    """Run a child's part to its end; an interrupt from the keyboard is the parent's to report."""
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    """Run a child's part to its end; what stopped the parent is the parent's to report."""
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
         asyncio.run(part)
 
 
@@ -31,8 +31,14 @@ def say(**message: object) -> None:
 
 
 async def started() -> None:
-    """Wait until the other side says go."""
-    await asyncio.to_thread(sys.stdin.readline)
+    """Wait until the other side says go.
+
+    Raises:
+        EOFError: If it is gone instead.
+
+    """
+    if not await asyncio.to_thread(sys.stdin.readline):
+        raise EOFError
 
 
 async def told() -> dict[str, Any] | None:
