@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from resilient.testing import InstantClock, isolated, use
 from tests.cache.suite.catalogue import AREAS, CASES
@@ -12,6 +13,8 @@ from tests.cache.suite.origin import serving_cases
 from tests.cache.suite.runner import Verdict, play, subject_of, with_needs
 from tests.cache.suite.script import Kind
 from tests.cache.suite.subjects import SUBJECTS
+
+AT_ONCE = 25
 
 KINDS: tuple[Kind, ...] = ("required", "optimal", "check")
 
@@ -31,6 +34,19 @@ def verdicts(
                 ):
                     found[slug] = play(case, origin, tested)
     return found
+
+
+def rehearsal(subject: str, family: str, mode: str, slugs: Iterable[str], stale: float | None) -> dict[str, Verdict]:
+    """Play them in real time, many at once, all against one subject: as the public suite does."""
+    chosen = set(slugs)
+    cases = {slug: case for slug, case in CASES.items() if case.applies(mode) and (not chosen or slug in chosen)}
+    with (
+        isolated(),
+        serving_cases() as origin,
+        subject_of(subject, family, shared=mode != "private", origin=origin, stale=stale) as tested,
+        ThreadPoolExecutor(AT_ONCE) as threads,
+    ):
+        return dict(zip(cases, threads.map(lambda case: play(case, origin, tested), cases.values()), strict=True))
 
 
 def table(found: dict[str, Verdict]) -> str:
@@ -60,9 +76,12 @@ def main() -> None:
     )
     parser.add_argument("--stale", type=float, help="seconds of stale_if_error that our caches are configured to")
     parser.add_argument("--why", action="store_true", help="tell also what every failure was")
+    parser.add_argument("--real", action="store_true", help="in real time, many cases at once against one subject")
     parser.add_argument("slugs", nargs="*", help="only these cases")
     options = parser.parse_args()
-    found = verdicts(options.subject, options.family, options.mode, options.slugs, options.stale)
+    found = (rehearsal if options.real else verdicts)(
+        options.subject, options.family, options.mode, options.slugs, options.stale
+    )
     if options.needs == "count":
         found = with_needs(found)
     if options.why or options.slugs:

@@ -2,7 +2,8 @@
 
 A request names its step in the field `Suite-Step`, so that what the cache sends on its own account
 is told apart. Answers tell which request they answer: `Origin-Step` (the step), `Origin-Count` (how
-many requests of the case had come by then) and `Origin-Time` (by the clock in force).
+many requests of the case had come by then), `Origin-Steps` (which those were) and `Origin-Time`
+(by the clock in force).
 """
 
 from __future__ import annotations
@@ -92,14 +93,16 @@ class Origin:
         given = [Field(each.name, filled(each.value, wall, target), each.demanded) for each in map(parsed, step.gives)]
         with self._lock:
             play.seen.append(Seen(number, method, fields, demanded(given)))
-            count = len(play.seen)
+            steps = [str(seen.step) for seen in play.seen]
         if step.drops:
             return False
         for early, lines in step.early:
             connection.sendall(head(early, "Early", [(each.name, each.value) for each in map(parsed, lines)]))
         text = "" if status in BODILESS else (play.text if step.text is None else step.text)
-        about = [("Origin-Step", str(number)), ("Origin-Count", str(count)), ("Origin-Time", repr(wall))]
-        lines = completed([(each.name, each.value) for each in given], about, status, text, wall)
+        about = [("Origin-Step", str(number)), ("Origin-Count", str(len(steps))), ("Origin-Time", repr(wall))]
+        about.append(("Origin-Steps", " ".join(steps)))
+        sized = None if method == "HEAD" or status in BODILESS else len(text.encode())
+        lines = completed([*about, *((each.name, each.value) for each in given)], sized, wall)
         connection.sendall(head(status, "Of The Suite", lines) + (b"" if method == "HEAD" else text.encode()))
         return "transfer-encoding" not in {each.name.lower() for each in given}
 
@@ -157,18 +160,19 @@ def demanded(given: list[Field]) -> dict[str, str]:
     return joined((each.name.encode(), each.value.encode("latin-1")) for each in given if each.demanded)
 
 
-def completed(
-    given: list[tuple[str, str]], about: list[tuple[str, str]], status: int, text: str, wall: float
-) -> list[tuple[str, str]]:
-    """Add what a server adds of itself: its date, the type and the length of the body."""
-    names = {name.lower() for name, _ in given}
-    lines = [*about, *given]
+def completed(lines: list[tuple[str, str]], size: int | None, wall: float) -> list[tuple[str, str]]:
+    """Add what a server adds of itself: its date, the type and length of the body, what becomes of the connection."""
+    names = {name.lower() for name, _ in lines}
     if "date" not in names:
         lines.append(("Date", filled("{0}", wall, "")))
     if "content-type" not in names:
         lines.append(("Content-Type", "text/plain"))
-    if status not in BODILESS and not names & {"content-length", "transfer-encoding"}:
-        lines.append(("Content-Length", str(len(text.encode()))))
+    if "connection" not in names:
+        lines.append(("Connection", "keep-alive"))
+        if "keep-alive" not in names:
+            lines.append(("Keep-Alive", "timeout=5"))
+    if size is not None and not names & {"content-length", "transfer-encoding"}:
+        lines.append(("Content-Length", str(size)))
     return lines
 
 
