@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 
 import pytest
 
@@ -23,6 +24,7 @@ from resilient import (
     RateLimited,
     Retry,
     RetryBudget,
+    StaleCache,
     Timeout,
     deadline,
     events,
@@ -120,6 +122,25 @@ def a_place_is_lost(clock, pipeline):
     pool.close()
 
 
+def a_stale_answer_stands_in(clock, pipeline):
+    answers = iter(["answer"])
+    fetch = pipeline(lambda: next(answers, None) or down())
+    fetch()
+    clock.time += 30
+    assert fetch() == "answer"
+
+
+def a_refresh_fails(clock, pipeline):
+    answers = iter(["answer"])
+    fetch = pipeline(lambda: next(answers, None) or down())
+    fetch()
+    clock.time += 30
+    fetch()
+    end = time.monotonic() + 10
+    while pipeline[StaleCache].background.running:
+        assert time.monotonic() < end
+
+
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor expires"
 STORIES = {
@@ -175,6 +196,18 @@ STORIES = {
     ),
     "resilient.override.released": ((CircuitBreaker(),), hold_is_released, HELD, {"expires": None}),
     "resilient.override.expired": ((CircuitBreaker(),), hold_expires, HELD, {"mode": "forced_closed", "expires": 0}),
+    "resilient.cache.stale_served": (
+        (StaleCache(20, stale=60, while_revalidating=False),),
+        a_stale_answer_stands_in,
+        "policy age cause",
+        {"policy": "stale_cache", "age": 30, "cause": "Down"},
+    ),
+    "resilient.cache.refresh_failed": (
+        (StaleCache(20, stale=60),),
+        a_refresh_fails,
+        "policy cause",
+        {"policy": "stale_cache", "cause": "Down"},
+    ),
     "resilient.http.pool_rebuilt": ((), a_place_is_lost, "orphans", {"orphans": 1}),
 }
 

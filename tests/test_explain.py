@@ -13,12 +13,14 @@ from resilient import (
     Pipeline,
     RateLimit,
     Retry,
+    StaleCache,
     Timeout,
     standard,
 )
 from resilient.explain import Finding, lint
 from tests._stage import name
 
+CACHE = StaleCache(60, stale=600)
 SLOW = CircuitBreaker(slow_call=2)
 
 # rule: pipelines for which it is due, and their nearest neighbours for which it is not
@@ -72,6 +74,22 @@ RULES = {
         [(Retry(), Fallback(0)), (CircuitBreaker(), Fallback(0)), (Fallback(0), Retry(), Fallback(0))],
         [(Fallback(0), Retry()), (Timeout(3), Fallback(0)), (Bulkhead(5), Fallback(0)), (Fallback(0),)],
     ),
+    "cache-inside": (
+        [(Retry(), CACHE), (CircuitBreaker(), CACHE), (Bulkhead(5), CACHE), (RateLimit(5), Timeout(9), CACHE)],
+        [(CACHE, Retry(), CircuitBreaker(), Bulkhead(5), RateLimit(5)), (Fallback(0), CACHE), (Timeout(3), CACHE)],
+    ),
+    "refresh-without-end": (
+        [(CACHE,), (Timeout(3), CACHE, Retry()), (StaleCache(60, stale=0, early=1.0),)],
+        [
+            (CACHE, Timeout(3)),
+            (Timeout(9), CACHE, Retry(), Timeout(3)),
+            (StaleCache(60, stale=9, while_revalidating=0),),
+        ],
+    ),
+    "fallback-before-stale": (
+        [(CACHE, Fallback(0)), (CACHE, Retry(), Fallback(0))],
+        [(Fallback(0), CACHE), (CACHE,)],
+    ),
     "queue-without-end": (
         [(Bulkhead(5, queue=1),), (Bulkhead(5, queue=1), Timeout(3))],
         [(Timeout(3), Bulkhead(5, queue=1)), (Bulkhead(5, queue=1, max_wait=1),), (Bulkhead(5),)],
@@ -113,6 +131,7 @@ CLEAN = {
     "everything": (
         *(
             Fallback(0),
+            CACHE,
             Timeout(10),
             Retry(),
             CircuitBreaker(slow_call=2),

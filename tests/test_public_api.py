@@ -17,8 +17,8 @@ import resilient
 PUBLIC = """
 Backoff BreakerOpen BudgetExhausted Bulkhead BulkheadFull CallTimeout Certainty CircuitBreaker Classifier
 ConfigError Count DeadlineExceeded Event Fallback Hold Keyed Outcome Permit Pipeline RateLimit RateLimited
-Rejected ResilienceError Retry RetryBudget ThreadsExhausted Timeout Unguardable Verdict deadline from_status
-log_events provenance remaining standard subscribe
+Rejected ResilienceError Retry RetryBudget StaleCache ThreadsExhausted Timeout Unguardable Verdict deadline
+from_status log_events provenance remaining standard subscribe
 """.split()
 
 # The doors: modules that are imported by themselves, and what each of them shows.

@@ -26,6 +26,7 @@ from resilient import (
     RateLimit,
     Retry,
     RetryBudget,
+    StaleCache,
     Timeout,
     Unguardable,
     standard,
@@ -44,6 +45,8 @@ TYPICAL = {
     "limited": lambda name: Pipeline(name, Retry(budget=None), RateLimit(100), Bulkhead(5)),
     "results": lambda name: Pipeline(name, Fallback(0), Retry(), CircuitBreaker(), classifier=RESULTS),
     "cooperative": lambda name: Pipeline(name, Bulkhead(2), Timeout(1, cooperative=True)),
+    "cached": lambda name: Pipeline(name, StaleCache(60, stale=600), Timeout(3)),
+    "cached_by_key": lambda name: Pipeline(name, StaleCache(60, stale=600, key=str)),
 }
 
 

@@ -31,6 +31,7 @@ from resilient.pipeline import Pipeline
 from resilient.provenance import provenance
 from resilient.rate_limit import RateLimit
 from resilient.retry import Retry
+from resilient.stale_cache import StaleCache
 from resilient.standard import standard
 from resilient.timeout import Timeout
 
@@ -60,6 +61,7 @@ __all__ = [
     "ResilienceError",
     "Retry",
     "RetryBudget",
+    "StaleCache",
     "ThreadsExhausted",
     "Timeout",
     "Unguardable",

@@ -8,7 +8,7 @@ of one named pipeline; it joins a pure machine to the clock, to randomness and t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 from resilient import clock as _clock
@@ -84,12 +84,19 @@ class Guard:
         """Return what the template's injected names stand for."""
         raise NotImplementedError
 
+    def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:  # noqa: ARG002 -- most guards treat all alike
+        """Return what injected names stand for in the one function that is decorated."""
+        return {}
+
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people and metrics."""
         return {}
 
     def placed(self, outside: Sequence[Guard], inside: Sequence[Guard]) -> None:
         """Hear which policies stand outside and inside, outermost first; called once."""
+
+    def encloses(self, inside: Callable[[Colour], Callable[..., Any]]) -> None:
+        """Hear how to call a function through the policies inside alone; called once."""
 
     def resting(self) -> bool:
         """Tell whether a fresh guard would behave just the same, so that this one may be evicted."""

@@ -14,6 +14,7 @@ from resilient.errors import ConfigError
 from resilient.fallback import Fallback
 from resilient.rate_limit import RateLimit
 from resilient.retry import Retry
+from resilient.stale_cache import StaleCache
 from resilient.timeout import Timeout
 
 __all__ = ["Finding", "explain", "lint"]
@@ -168,6 +169,28 @@ def _fallback_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
                 )
 
 
+_PAID = {
+    Retry: "the retry takes a stale answer for a success, and stored answers deposit in its budget",
+    CircuitBreaker: "the breaker takes stale answers for successes, and refuses stored ones while it is open",
+    Bulkhead: "stored answers need a permit, and are refused while the bulkhead is full",
+    RateLimit: "stored answers pay the rate limit",
+}
+
+
+def _cache_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
+    for kind, what in _PAID.items():
+        for _ in _pairs(policies, kind, StaleCache):
+            yield Finding("cache-inside", f"{what}; put StaleCache outside {kind.__name__}")
+
+
+def _refresh_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
+    for position, cache in _of(policies, StaleCache):
+        enclosed = any(place > position for place, _ in _of(policies, Timeout))
+        if (cache.while_revalidating or cache.early is not None) and not enclosed:
+            what = "nothing ends a refresh that hangs in the background; put a Timeout inside StaleCache"
+            yield Finding("refresh-without-end", what)
+
+
 def _queue_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
     for position, bulkhead in _of(policies, Bulkhead):
         enclosed = any(place < position for place, _ in _of(policies, Timeout))
@@ -213,6 +236,14 @@ _RULES: tuple[Rule, ...] = (
     _retry_never_fits,
     _window_below_slow_call,
     _fallback_inside,
+    _cache_inside,
+    _outside(
+        StaleCache,
+        Fallback,
+        "fallback-before-stale",
+        "the fallback answers first, never a stale answer; put Fallback outside StaleCache",
+    ),
+    _refresh_without_end,
     _queue_without_end,
     _cooperative_in_part,
 )

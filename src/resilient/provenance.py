@@ -20,7 +20,7 @@ from resilient._runtime import background
 
 __all__ = ["Answer", "Provenance", "provenance"]
 
-Source = Literal["downstream", "fresh", "revalidated", "stale", "shared", "fallback"]
+Source = Literal["downstream", "fresh", "revalidated", "stale", "shared", "fallback", "negative"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Provenance:
         source: "downstream": it was asked just now. "fresh": a stored answer that was still good.
             "revalidated": a stored answer that the downstream has just confirmed. "stale": a
             stored answer past its time. "shared": what another caller was just answered.
-            "fallback": a value that stood in for an answer.
+            "fallback": a value that stood in for an answer. "negative": a stored error.
         age: Seconds since the downstream gave it, as far as is known.
         reason: Why it is not the downstream's fresh answer, in a word: the name of an error such
             as "BreakerOpen", or "revalidating" while a fresh one is on its way. None where there
@@ -74,6 +74,11 @@ class Answer:
             self._outer.add(note)
 
     @property
+    def outer(self) -> Answer | None:
+        """Who watches around this block."""
+        return self._outer
+
+    @property
     def last(self) -> Provenance:
         """The provenance of the last answer; that of a plain call if no policy stood in."""
         return self.all[-1] if self.all else _DOWNSTREAM
@@ -111,6 +116,7 @@ class Answer:
 _WATCH: ContextVar[Answer | None] = ContextVar("resilient_provenance", default=None)
 
 watching = _WATCH.get
+watch = _WATCH.set
 background.leaving(lambda: _WATCH.set(None))
 
 

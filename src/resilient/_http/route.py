@@ -14,6 +14,7 @@ from resilient._http.late import Late
 from resilient._http.options import CallOptions
 from resilient._http.pools import POOL_WAIT
 from resilient._policy import NEVER, Colour
+from resilient.errors import ConfigError
 from resilient.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Route:
         for each in guards:
             if isinstance(each, FallbackGuard):
                 core.check_fallback(each.policy.value)
+            elif each.policy.kind == "stale_cache":
+                message = (
+                    f"{pipeline.name}: StaleCache keeps answers of functions; give the transport a cache=HttpCache()"
+                )
+                raise ConfigError(message)
 
     def whole_for(self, options: CallOptions) -> float:
         """Return how many seconds the whole call may take; a request may only shorten it."""

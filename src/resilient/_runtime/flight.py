@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from math import inf
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -71,6 +71,11 @@ class Lead(Generic[T]):
         self._flight: Flight[T] | None = flight
 
     @property
+    def flight(self) -> Flight[T] | None:
+        """What is led, until it is settled."""
+        return self._flight
+
+    @property
     def valid(self) -> bool:
         """Whether nobody has asked to forget the answer since the question was asked."""
         flight = self._flight
@@ -121,8 +126,9 @@ class Lead(Generic[T]):
             self.lose()
 
 
-Got = Lead[T] | Landing[T] | None
-Place = tuple[Waiter[T], float]
+if TYPE_CHECKING:  # making them takes as long as importing all the rest
+    Got = Lead[T] | Landing[T] | None
+    Place = tuple[Waiter[T], float]
 
 
 class Flight(Generic[T]):

@@ -9,11 +9,14 @@ becomes the leader, the others wait on.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from resilient._runtime import blocking, live
-from resilient._runtime.flight import Flight, Got, Landing, Lead, Place, Waiter
+from resilient._runtime.flight import Flight, Landing, Lead
 from resilient.clock import Clock
+
+if TYPE_CHECKING:
+    from resilient._runtime.flight import Got, Place, Waiter
 
 T = TypeVar("T")
 

@@ -53,6 +53,8 @@ class Assembly:
         """Return a woven function that guards `function`."""
         shape = self._shape(colour, weaver.parameters_of(function))
         names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
+        for position, guard in enumerate(self.guards):
+            names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
         woven = weaver.make(shape, names, function)
         key = id(woven)
 
@@ -117,6 +119,9 @@ class Assembly:
         if colour == "sync" and not streamed:
             core += CHECKED
         flags = {colour} | self._common_flags(timed=bool(timeouts), hops=hops)
+        key = weaver.key_of(form)
+        if key:
+            flags.add("positional")
         if form == weaver.THROUGH:
             flags.add("through")
         if streamed:
@@ -131,6 +136,7 @@ class Assembly:
             parameters=form[0],
             arguments=form[1],
             caller="awaited({})" if form == weaver.THROUGH and colour == "async" else "{}",
+            key=key,
         )
 
     def _common_flags(self, *, timed: bool, hops: bool) -> set[str]:
@@ -164,7 +170,25 @@ def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> A
     ]
     for position, guard in enumerate(guards):
         guard.placed(guards[:position], guards[position + 1 :])
+        guard.encloses(_Inside(env, guards[position + 1 :]))
     return Assembly(env, guards)
+
+
+class _Inside:
+    """The policies inside of one, woven when they are asked for; their state is the pipeline's."""
+
+    __slots__ = ("_assembly", "_env", "_guards")
+
+    def __init__(self, env: Env, guards: Sequence[Guard]) -> None:
+        self._env = env
+        self._guards = guards
+        self._assembly: Assembly | None = None
+
+    def __call__(self, colour: Colour) -> FunctionType:
+        """Return the woven function that gets what it guards with each call."""
+        if self._assembly is None:
+            self._assembly = Assembly(self._env, self._guards)
+        return self._assembly.through(colour)
 
 
 def _colour_of(woven: FunctionType) -> Colour:

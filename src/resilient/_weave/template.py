@@ -51,6 +51,7 @@ class Shape:
         flags: Flags of all layers: the colour, `timed`, `hop`, `streamed`.
         parameters: The woven function's parameter list.
         arguments: How it hands them on.
+        key: What tells its calls apart, where its parameters are known.
         caller: What is put around the call of the function itself, with a place for it.
 
     """
@@ -62,6 +63,7 @@ class Shape:
     parameters: str
     arguments: str
     caller: str = "{}"
+    key: str = ""
 
 
 def render(shape: Shape) -> str:
@@ -73,7 +75,7 @@ def render(shape: Shape) -> str:
         if layer.bounds and end == "NEVER":
             flags |= {"outermost"}
             before = f"around_{position}"
-        words = {"END": end, "CUT": cut, "ARGS": shape.arguments}
+        words = {"END": end, "CUT": cut, "ARGS": shape.arguments, "KEY": shape.key}
         lines = _fill(lines, _lines(layer.template, flags, position, words))
         if layer.bounds:
             end, cut = f"end_{position}", f"cut_{position}"
@@ -115,7 +117,7 @@ def _applies(condition: str, flags: frozenset[str]) -> bool:
 def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
     line = _OWN.sub(rf"\1_{position}", line)
-    return re.sub(r"\b(END|CUT|BEFORE|ARGS|TARGET|CALL)\b", lambda found: words[found[0]], line)
+    return re.sub(r"\b(END|CUT|BEFORE|ARGS|KEY|TARGET|CALL)\b", lambda found: words[found[0]], line)
 
 
 def _fill(outer: Sequence[str], inner: Sequence[str]) -> list[str]:

@@ -68,6 +68,14 @@ def parameters_of(function: object) -> tuple[str, str]:
     return ", ".join(head), ", ".join(neutral)
 
 
+def key_of(form: tuple[str, str]) -> str:
+    """Return the expression that tells calls apart: the function, its arguments, their types; "" where it varies."""
+    if form in (THROUGH, EXCHANGE, ANYTHING):
+        return ""
+    names = form[1].split(", ") if form[1] else []
+    return f"({', '.join(['call', *names, *(f'type({each})' for each in names)])},)"
+
+
 def _own_parameters(function: object) -> tuple[str, ...] | None:
     if type(function) is not FunctionType or hasattr(function, "__signature__"):
         return None

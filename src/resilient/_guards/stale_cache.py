@@ -1,0 +1,238 @@
+"""A stale cache at work: keys, refreshes behind the back of readers, and what operators may do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from resilient._guards.stale_cache_asking import Asking, Start
+from resilient._guards.stale_cache_asking_keeping import stand_in
+from resilient._guards.stale_cache_asking_keeping_settings import Settings
+from resilient._guards.stale_cache_asking_turn import Turn
+from resilient._guards.stale_cache_keys import Key, Maker, complain, deepened, hashable, maker_of, targets_of
+from resilient._machines.staleness import Stored
+from resilient._policy import NEVER, Colour, Env
+from resilient._runtime.background import Background
+from resilient._runtime.flight import Lead
+from resilient._runtime.flights import Flights
+from resilient.errors import ConfigError, Unguardable
+from resilient.provenance import watching
+
+_MOST_MAKERS = 1024
+
+
+class StaleCacheGuard(Asking):
+    """One stale cache at one position of one pipeline."""
+
+    __slots__ = ("_inside", "background", "makers")
+
+    def __init__(self, env: Env, label: str, policy: Settings) -> None:
+        super().__init__(env, label, policy)
+        self.flights = Flights()
+        self._inside: Callable[[Colour], Callable[..., Any]] | None = None
+        self.background = Background(policy.refreshes)
+        self.makers: dict[object, Maker] = {}
+
+    def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
+        """Return the template's conditional lines to compile in."""
+        return frozenset() if self._policy.key is None else frozenset({"keyed"})
+
+    def names(self, colour: Colour) -> Mapping[str, object]:
+        """Return what the template's injected names stand for."""
+        return {
+            "cache": self,
+            "find": self.shelf.entries.get,
+            "watching": watching,
+            "keyed": self._policy.key,
+            "makers": self.makers.get,
+            "named": self._named,
+            "ask": self.ask if colour == "sync" else self.aask,
+        }
+
+    def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:
+        """Return what makes the key of the one function that is decorated."""
+        return {"maker": maker_of(function)}
+
+    def encloses(self, inside: Callable[[Colour], Callable[..., Any]]) -> None:
+        """Hear how to call a function through the policies inside alone."""
+        self._inside = inside
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def _named(self, function: Callable[..., Any]) -> Maker:
+        """Return what makes the keys of a function, and remember it for the next call."""
+        if len(self.makers) >= _MOST_MAKERS:
+            self.makers.clear()
+        return self.makers.setdefault(function, maker_of(function))
+
+    def unhashable(self, error: TypeError, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Say what about a call cannot be part of a key."""
+        complain(f"{self.env.downstream}: {self.label}", error, function, args, kwargs)
+
+    def keyless(self, error: Exception, key: Key | None) -> NoReturn:
+        """Refuse a call for which the user's function made no key, or none that can be looked up."""
+        who = f"{self.env.downstream}: key of {self.label}"
+        if key is None:
+            message = f"{who} raised {type(error).__name__}; it must return a key for every call"
+            raise ConfigError(message) from error
+        if hashable(key[1]):
+            raise error  # of a comparison
+        message = f"{who} must return something that can be hashed, such as a string, got a {type(key[1]).__name__}"
+        raise Unguardable(message) from error
+
+    # -- calls that found no fresh answer ----------------------------------------------------------
+
+    def ask(self, key: Key, end: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Turn:  # noqa: ANN401
+        """Return a turn that is answered, or whose duty it is to call the function."""
+        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end))
+        self.look(turn, self._start, args, kwargs)
+        while turn.flight is not None:
+            self.followed(turn, self.flights.follow(turn.flight, self.env.clock, turn.end))
+        if not turn.answered:
+            turn.begin(self.env.now())
+        return turn
+
+    async def aask(self, key: Key, end: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Turn:  # noqa: ANN401
+        """Do the same, waiting without blocking the thread."""
+        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end))
+        self.look(turn, self._astart, args, kwargs)
+        while turn.flight is not None:
+            self.followed(turn, await self.flights.afollow(turn.flight, self.env.clock, turn.end))
+        if not turn.answered:
+            turn.begin(self.env.now())
+        return turn
+
+    # -- refreshes ---------------------------------------------------------------------------------
+
+    def refresh(self, stored: Stored, turn: Turn, start: Start, args: Any, kwargs: Any) -> None:  # noqa: ANN401
+        """Ask for a fresh answer in the background, unless somebody does, or the last one failed just now."""
+        now = self.env.now()
+        if now < stored.rest or turn.key in self.flights:
+            return
+        lead = self.flights.join(turn.key, now)
+        if isinstance(lead, Lead):
+            work = Turn(turn.key, turn.call, NEVER)
+            work.lead = lead
+            if not start(work, stored, args, kwargs):
+                work.taken().lose()
+
+    def _start(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
+        return self.background.start(self._work, work, stored, args, kwargs)
+
+    def _astart(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
+        return self.background.astart(self._awork, work, stored, args, kwargs)
+
+    def _work(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> None:  # noqa: ANN401
+        assert self._inside is not None  # noqa: S101 -- told before any call
+        through = self._inside("sync")
+        work.begin(self.env.now())
+        try:
+            result = through(work.call, *args, **kwargs)
+        except BaseException as error:
+            if not self._unrefreshed(work, stored, error):
+                raise
+        else:
+            self._refreshed(work, stored, result)
+
+    async def _awork(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> None:  # noqa: ANN401
+        assert self._inside is not None  # noqa: S101
+        through = self._inside("async")
+        work.begin(self.env.now())
+        try:
+            result = await through(work.call, *args, **kwargs)
+        except BaseException as error:
+            if not self._unrefreshed(work, stored, error):
+                raise
+        else:
+            self._refreshed(work, stored, result)
+
+    def _refreshed(self, work: Turn, stored: Stored, result: Any) -> None:  # noqa: ANN401
+        try:
+            self.returned(work, result)
+        except Unguardable as error:
+            self._count_failure(stored, type(error).__name__, None)
+            return
+        if self.shelf.entries.get(work.key) is not stored:
+            self.counts["refreshed"] += 1
+            return
+        made = None if work.watch is None else stand_in(tuple(work.watch.all))
+        cause = type(result).__name__ if made is None else made.reason or made.source
+        self._count_failure(stored, cause, None)
+
+    def _unrefreshed(self, work: Turn, stored: Stored, error: BaseException) -> bool:
+        """Settle a refresh that failed; False if it was ended from outside."""
+        lead = self.unwound(work, error)
+        if lead is None or not isinstance(error, Exception):
+            return False
+        self.learn(work.key, error)
+        lead.fail(error)
+        self._count_failure(stored, type(error).__name__, self.env.classifier.of_error(error).retry_after)
+        return True
+
+    def _count_failure(self, stored: Stored, cause: str, hint: float | None) -> None:
+        stored.failed(self.env.now(), cause, hint)
+        self.counts["refresh_failed"] += 1
+        self.env.emit("resilient.cache.refresh_failed", policy=self.label, cause=cause)
+
+    # -- operating -----------------------------------------------------------------------------------
+
+    def forget(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401
+        """Forget the answer of one call, written as the call is; return whether there was one.
+
+        An answer that is being asked for just now is handed to those who wait for it, and not stored.
+
+        Args:
+            function: The function, decorated or not.
+            args: Arguments of the call.
+            kwargs: The same, by name.
+
+        """
+        found = False
+        for key in self._keys(function, args, kwargs):
+            self.flights.forget(key)
+            stored, refusal = self.shelf.entries.get(key), self.refusals.entries.get(key)
+            found |= stored is not None and self.shelf.drop(stored)
+            found |= refusal is not None and self.refusals.drop(refusal)
+        return found
+
+    def prime(self, value: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Store an answer as if the call had just returned it, for example at the start of a process.
+
+        Args:
+            value: The answer.
+            function: The undecorated function, or the decorated one.
+            args: Arguments of the call.
+            kwargs: The same, by name.
+
+        """
+        *_, key = self._keys(function, args, kwargs)
+        self.flights.forget(key)
+        self.store(key, value, 0.0, 0.0)
+
+    def clear(self) -> int:
+        """Forget all answers and errors; return how many there were."""
+        self.flights.clear()
+        return self.shelf.clear() + self.refusals.clear()
+
+    def _keys(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Key]:
+        """Return the keys that a call may have, the innermost function's last."""
+        made = self._policy.key
+        keys = []
+        for call, given in targets_of(function, args):
+            if made is not None:
+                keys.append((call, made(*given, **kwargs)))
+                continue
+            try:
+                keys.append(deepened(maker_of(call)(*given, **kwargs)))
+            except TypeError as error:
+                complain(f"{self.env.downstream}: {self.label}", error, call, given, kwargs)
+                raise
+        return keys
+
+    def snapshot(self) -> dict[str, object]:
+        """Return how many answers are kept, how they were used, and what is asked for now."""
+        return {**super().snapshot(), "asking": len(self.flights), "refreshing": self.background.running}
+
+    def resting(self) -> bool:
+        """Tell whether nothing usable is stored and nobody asks."""
+        return not len(self.flights) and not self.background.running and super().resting()
