@@ -9,10 +9,19 @@ import pytest
 from resilient.testing import FakeClock, use
 from tests.cache._world import World
 
+EPOCH = 1_900_000_000.0
+"""A whole second: dates in headers have no others."""
+
+
+def wall_clock() -> FakeClock:
+    made = FakeClock(auto=False)
+    made._epoch = EPOCH - made._start
+    return made
+
 
 @pytest.fixture
 def clock() -> Iterator[FakeClock]:
-    with use(FakeClock()) as made:
+    with use(wall_clock()) as made:
         yield made
 
 

@@ -189,7 +189,9 @@ class Case:
         if not names or tags is None:
             return held
         entry = replace(held.entry, vary=vary(names, self.want.found))
-        place = Place(self.found.address, held.key, tags, variants=self.found.variants.get(held.key, []))
+        place = Place(
+            self.found.address, held.key, tags, variants=self.found.variants.get(held.key, []), mark=self.want.mark
+        )
         yield from keep_whole(self.cache, place, entry, held.body)
         return held._replace(entry=entry)
 

@@ -75,8 +75,7 @@ def complete(cache: HttpCache, want: Wanted, found: Found, held: Held, now: Now)
     entry = replace(made.entry, fields=merged(held.entry.fields, made.entry.fields))
     whole(entry, span.total)
     entry.size = span.total
-    if not cache.written.since(found.address, entry.requested_at):
-        yield from keep_whole(cache, where, entry, both[1])
+    yield from keep_whole(cache, where, entry, both[1])
     record = replace(held.record, body=both[1])
     told = forwarded("partial", got.status, ttl=entry.lifetime - entry.age(now()), stored=True)
     return reply(Held(held.key, record, entry), want, now(), "revalidated", told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from resilient import _check, clock
+from resilient import _check
 from resilient.cache.address import PREFIX, address
 from resilient.cache.address import prefix as below
 from resilient.cache.freshness import Rules
@@ -120,14 +120,13 @@ class HttpCache(State):
         return int(await self.front.arun(0, "purge", **self._purging(url, prefix, tag)))
 
     def _purging(self, url: str | None, prefix: str | None, tag: str | None) -> dict[str, str | None]:
-        now = clock.current().wall()
         if url is not None and prefix is not None:
             _check.refuse("prefix", prefix, "left out where a url is given")
         if url is None:
-            self.written.note_all(now)
+            self.written.note_all()
             return {"prefix": PREFIX if prefix is None else below(prefix), "tag": tag}
         base = address(url)
-        self.written.note(base, now)
+        self.written.note(base)
         return {"prefix": base, "tag": tag}
 
     def __repr__(self) -> str:

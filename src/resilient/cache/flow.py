@@ -76,8 +76,9 @@ def answer(cache: HttpCache, asked: Asked, now: Now, fails: Callable[[Exception]
 
     """
     if asked.method not in SAFE:
-        return (yield from write_through(cache, asked, now))
+        return (yield from write_through(cache, asked))
     want = wanted(asked)
+    want.mark = cache.written.mark
     if want.bypass is None:
         found = yield from look(cache, want)
         if found is not None:

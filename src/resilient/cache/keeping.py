@@ -34,7 +34,7 @@ class Place:
         parts: Parts that are of no use once there is a whole.
         variants: The variants of the key, the newest first.
         asked: The `Range` that the request asked for.
-        late: Whether it counts although its address was written to meanwhile: the write's own answer.
+        mark: Which writes came before its request.
 
     """
 
@@ -45,7 +45,7 @@ class Place:
     parts: list[Held] = field(default_factory=list)
     variants: list[str] = field(default_factory=list)
     asked: bytes = b""
-    late: bool = False
+    mark: int = 0
 
 
 def keep(cache: HttpCache, place: Place, entry: Entry, found: Index, body: bytes) -> Flow:
@@ -65,8 +65,6 @@ def keep(cache: HttpCache, place: Place, entry: Entry, found: Index, body: bytes
     length = joined(found, b"content-length")
     if length is not None and seconds(length) not in (None, float(len(body))):
         return False  # it was cut, or is two answers in one
-    if not place.late and cache.written.since(place.address, entry.requested_at):
-        return False  # it may show what was there before
     if entry.status == 206:  # noqa: PLR2004
         return (yield from _keep_part(cache, place, entry, found, body))
     return (yield from keep_whole(cache, place, entry, body))
@@ -142,6 +140,8 @@ def put(  # noqa: PLR0913 -- an answer, where it goes, and what must be there st
     cache: HttpCache, place: Place, variant: str, entry: Entry, body: bytes, *, expected: int | None = None
 ) -> Flow:
     """Write an answer; return whether it was written."""
+    if cache.written.since(place.address, place.mark):
+        return False  # it may show what was there before
     entry.size = len(body)
     record = Record(variant, encode(entry), body, memo=entry)
     kwargs = {"lifetime": kept_for(cache, entry), "tags": place.tags, "expected": expected}

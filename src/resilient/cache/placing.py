@@ -44,7 +44,7 @@ def place(cache: HttpCache, want: Wanted, found: Found, got: Got, made: Draft) -
     before = found.fit if found.fit is not None and found.fit.key == key else None
     parts = [held for held in found.parts if held.key == key]
     asked = b"" if want.range is None else want.range.asked
-    return Place(found.address, key, tags, before, parts, found.variants.get(key, []), asked)
+    return Place(found.address, key, tags, before, parts, found.variants.get(key, []), asked, want.mark)
 
 
 def common(key: str) -> bool:

@@ -30,7 +30,7 @@ def update(cache: HttpCache, want: Wanted, held: Held, got: Got) -> Flow:
     if made is None or tags is None or (common(held.key) and not made.common(shared=cache.shared)):
         yield from forget(held)
         return held._replace(entry=entry)
-    place = Place(address(want.asked.url), held.key, tags)
+    place = Place(address(want.asked.url), held.key, tags, mark=want.mark)
     variant = name(entry.vary) if entry.span is None else f"{name(entry.vary)}#{entry.span.first}"
     same = variant == held.record.variant
     if not same:
@@ -57,7 +57,7 @@ def behind(cache: HttpCache, want: Wanted, held: Held, now: float) -> Flow:
 
 def _refresh(cache: HttpCache, want: Wanted, held: Held, claim: tuple[str, str]) -> Flow:
     try:
-        yield from _asked(cache, want, held)
+        yield from _asked(cache, want.own(cache.written.mark), held)
     except Exception as error:
         cache.counts["refresh_failed"] += 1
         if events.wanted():
@@ -80,7 +80,6 @@ def _asked(cache: HttpCache, want: Wanted, held: Held) -> Flow:
         for each in verdict.update:
             yield from update(cache, want, each, got)
         return
-    want.range = None
     found = Found(address(want.asked.url), (held.key,), held)
     kept = filling(cache, want, found, got)
     if kept is None or got.status in cache.stale_statuses or too_large(cache, index(got.fields)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from resilient.cache.dates import moment
@@ -58,6 +58,7 @@ class Wanted:
         tags: The entity tags of its own If-None-Match; None if it has none.
         since: The moment of its own If-Modified-Since, if that counts.
         held: Its credentials.
+        mark: Which writes came before it.
 
     """
 
@@ -69,6 +70,7 @@ class Wanted:
     tags: list[bytes] | None = None
     since: float | None = None
     held: list[tuple[bytes, bytes]] = field(default_factory=list)
+    mark: int = 0
 
     @property
     def head(self) -> bool:
@@ -88,6 +90,10 @@ class Wanted:
     def plain(self) -> Fields:
         """Return its fields without conditions and ranges."""
         return without(self.asked.fields, CONDITIONAL)
+
+    def own(self, mark: int) -> Wanted:
+        """Return the request that the cache makes of it for itself: for the whole, without conditions."""
+        return replace(self, range=None, tags=None, since=None, mark=mark)
 
 
 def wanted(asked: Asked) -> Wanted:

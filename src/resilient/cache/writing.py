@@ -9,7 +9,7 @@ from resilient.cache.fields import index, joined
 from resilient.cache.filling import Filling
 from resilient.cache.keeping import keep
 from resilient.cache.looking import keys_of
-from resilient.cache.messages import Answering, Asked, Call, Flow, Got, Now, Send
+from resilient.cache.messages import Answering, Asked, Call, Flow, Got, Send
 from resilient.cache.placing import passed, place, too_large
 from resilient.cache.storing import draft
 from resilient.cache.wanted import Wanted, wanted
@@ -23,13 +23,13 @@ _GOOD = range(200, 400)
 _OK = 200
 
 
-def write_through(cache: HttpCache, asked: Asked, now: Now) -> Answering:
+def write_through(cache: HttpCache, asked: Asked) -> Answering:
     """Send a request whose method is not known to be safe, and forget what it may have changed."""
     got: Got = yield Send()
     kept = None
     if got.status in _GOOD and not got.replaced:
         for base in _touched(asked.url, got):
-            cache.written.note(base, now())
+            cache.written.note(base)
             yield Call("purge", (), {"prefix": base}, 0)
         if asked.method == "POST" and got.status == _OK:
             kept = yield from _as_get(cache, wanted(asked), got)
@@ -59,7 +59,7 @@ def _as_get(cache: HttpCache, want: Wanted, got: Got) -> Flow:
     where = place(cache, want, found, got, made)
     if where is None:
         return None
-    where.late = True
+    where.mark = cache.written.mark  # it comes after its own write
 
     def store(body: bytes) -> Flow:
         return keep(cache, where, made.entry, fields, body)

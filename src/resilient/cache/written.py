@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 __all__ = ["Written"]
 
 _MANY = 4096
 
 
 class Written:
-    """When addresses were written to, as far as it is remembered; steps are atomic, so nobody needs a lock."""
+    """The order of writes and requests, as far as it is remembered; steps are atomic, so nobody needs a lock."""
 
-    __slots__ = ("_all", "_at")
+    __slots__ = ("_all", "_at", "_tick", "mark")
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._at: dict[str, float] = {}
-        self._all = 0.0
+        self._tick = count(1).__next__
+        self._at: dict[str, int] = {}
+        self._all = 0
+        self.mark = 0
+        """What a request remembers when it begins."""
 
-    def note(self, address: str, now: float) -> None:
+    def note(self, address: str) -> None:
         """Remember that an address was written to; of many the oldest make room, and count for all."""
-        at = self._at
+        at, self.mark = self._at, self._tick()
         at.pop(address, None)
-        at[address] = now
+        at[address] = self.mark
         if len(at) > _MANY:
             try:
-                oldest = next(iter(at))
-                self._all = max(self._all, at.pop(oldest))
+                self._all = max(self._all, at.pop(next(iter(at))))
             except (KeyError, RuntimeError, StopIteration):  # another thread was faster
-                self._all = now
+                self._all = self.mark
 
-    def note_all(self, now: float) -> None:
+    def note_all(self) -> None:
         """Remember that any address may have been written to."""
-        self._all = max(self._all, now)
+        self._all = self.mark = self._tick()
 
-    def since(self, address: str, moment: float) -> bool:
-        """Tell whether an address was, or may have been, written to at a moment or later."""
-        return max(self._at.get(address, 0.0), self._all) >= moment
+    def since(self, address: str, mark: int) -> bool:
+        """Tell whether an address was, or may have been, written to after a request that began with this mark."""
+        return max(self._at.get(address, 0), self._all) > mark
