@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from unittest import mock
 
 import h11
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from resilient import Pipeline, Timeout
 from resilient.clock import current
@@ -78,13 +79,13 @@ class Plain:
 
 
 class Async:
-    """A client for asyncio, whose loop runs while it is asked, and while it idles."""
+    """A client for tasks, on an event loop in a thread of its own."""
 
-    def __init__(self, client: Any, runner: asyncio.Runner) -> None:
-        self.client, self.runner = client, runner
+    def __init__(self, client: Any, portal: BlockingPortal) -> None:
+        self.client, self.portal = client, portal
 
     def ask(self, method: str, url: str, fields: Pairs, body: bytes | None) -> Answer:
-        return self.runner.run(self._ask(method, url, fields, body))
+        return self.portal.call(self._ask, method, url, fields, body)
 
     async def _ask(self, method: str, url: str, fields: Pairs, body: bytes | None) -> Answer:
         self.client.cookies.clear()
@@ -99,7 +100,7 @@ class Async:
             return failed(error)
 
     def idle(self) -> None:
-        self.runner.run(asyncio.sleep(0.02))
+        time.sleep(0.02)
 
 
 class Gateway:
@@ -173,16 +174,16 @@ def ours(family: str, *, shared: bool, stale: float | None = None) -> Iterator[P
 
 
 @contextmanager
-def ours_async(family: str, *, shared: bool, stale: float | None = None) -> Iterator[Async]:
+def ours_async(family: str, *, shared: bool, stale: float | None = None, backend: str = "asyncio") -> Iterator[Async]:
     """Our transport, for tasks."""
     module, door = importlib.import_module(family), importlib.import_module(f"resilient.{family}")
-    with asyncio.Runner() as runner:
+    with start_blocking_portal(backend) as portal:
         transport = door.AsyncResilientTransport(pipeline(), cache=cache(shared=shared, stale=stale), verify=False)
         client = module.AsyncClient(transport=transport)
         try:
-            yield Async(client, runner)
+            yield Async(client, portal)
         finally:
-            runner.run(client.aclose())
+            portal.call(client.aclose)
 
 
 @contextmanager
@@ -219,4 +220,11 @@ def hishel(family: str, *, shared: bool, stale: float | None = None) -> Iterator
         connection.close()
 
 
-SUBJECTS = {"sync": ours, "async": ours_async, "proxy": gateway, "hishel": hishel, "none": bare}
+SUBJECTS = {
+    "sync": ours,
+    "async": ours_async,
+    "trio": partial(ours_async, backend="trio"),
+    "proxy": gateway,
+    "hishel": hishel,
+    "none": bare,
+}

@@ -74,7 +74,7 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("family", ["httpx", "httpx2"])
-@pytest.mark.parametrize("subject", ["sync", "async", "proxy"])
+@pytest.mark.parametrize("subject", ["sync", "async", "trio", "proxy"])
 def test_the_same_behind_every_door(subject: str, family: str) -> None:
     found = verdicts(subject, family, "shared", SAMPLE)
     assert {slug: verdict.why for slug, verdict in found.items() if not verdict.passed} == {}
