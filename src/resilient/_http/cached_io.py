@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient._runtime.background import Background
-from resilient._runtime.flight import Flight, Got
+from resilient._runtime.flight import Flight
 from resilient._runtime.flights import Flights
 from resilient.clock import current
 from resilient.outcome import thrown_away
 from resilient.stores.front import Front
+
+if TYPE_CHECKING:
+    from resilient._runtime.flight import Got
 
 T = TypeVar("T")
 
