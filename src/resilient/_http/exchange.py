@@ -65,6 +65,9 @@ class Exchange(Keeping):
             if judged is not verdict:  # the user's own word
                 wait = hint.retry_after if judged.retry_after is None else judged.retry_after
                 verdict, self._worth = Verdict(judged.outcome, judged.certainty, wait), judged.outcome in _BAD
+        if self._hint and verdict.retry_after is None and hint.retry_after is not None:
+            # Such as a 409 that is to be repeated: not sooner than the server says, whatever the status.
+            verdict = Verdict(verdict.outcome, verdict.certainty, hint.retry_after)
         self.verdict = verdict
         self.bad = verdict.outcome in _BAD
         self.good = not self.bad and not self._hint
