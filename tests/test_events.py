@@ -31,6 +31,8 @@ from resilient import (
     log_events,
     subscribe,
 )
+from resilient.stores import MemoryStore
+from resilient.stores.front import Front
 from tests._stage import VirtualClock, installed, name
 
 QUICK = Backoff(base=0)
@@ -141,6 +143,23 @@ def a_refresh_fails(clock, pipeline):
         assert time.monotonic() < end
 
 
+class BrokenStore(MemoryStore):
+    def get(self, key):
+        raise Down
+
+
+def store_fails(clock, pipeline):
+    front = Front(BrokenStore(), name=pipeline.name)
+    assert front.run((), "get", "key") == ()
+    return front
+
+
+def store_comes_back(clock, pipeline):
+    front = store_fails(clock, pipeline)
+    clock.time += 0.5
+    assert front.run(0, "purge") == 0
+
+
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor expires"
 STORIES = {
@@ -209,6 +228,13 @@ STORIES = {
         {"policy": "stale_cache", "cause": "Down"},
     ),
     "resilient.http.pool_rebuilt": ((), a_place_is_lost, "orphans", {"orphans": 1}),
+    "resilient.store.bypassed": (
+        (),
+        store_fails,
+        "store cause rest",
+        {"store": "BrokenStore", "cause": "Down", "rest": 0.5},
+    ),
+    "resilient.store.resumed": ((), store_comes_back, "store", {"store": "BrokenStore"}),
 }
 
 
