@@ -160,6 +160,40 @@ def store_comes_back(clock, pipeline):
     assert front.run(0, "purge") == 0
 
 
+def executed(pipeline, *errors):
+    """Execute something once; then again, unless it was cut short, after its lease."""
+    from resilient.idempotency import KeyBook, once
+    from resilient.stores import MemoryStore
+
+    @once(KeyBook(MemoryStore(), name=pipeline.name, lease=10), key="order", scope="doc")
+    def charge(order):
+        for error in errors:
+            raise error
+
+    try:
+        charge("a")
+    except KeyboardInterrupt:
+        pass
+    return charge
+
+
+def an_operation_is_repeated(clock, pipeline):
+    executed(pipeline)("a")
+
+
+def an_operation_is_cut_short(clock, pipeline):
+    executed(pipeline, KeyboardInterrupt())
+
+
+def an_operation_is_in_doubt(clock, pipeline):
+    from resilient.idempotency import KeyInDoubt
+
+    charge = executed(pipeline, KeyboardInterrupt())
+    clock.advance(11)
+    with pytest.raises(KeyInDoubt):
+        charge("a")
+
+
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor expires"
 STORIES = {
@@ -227,6 +261,9 @@ STORIES = {
         "policy cause",
         {"policy": "stale_cache", "cause": "Down"},
     ),
+    "resilient.idempotency.replayed": ((), an_operation_is_repeated, "key", {}),
+    "resilient.idempotency.in_doubt": ((), an_operation_is_in_doubt, "key", {}),
+    "resilient.idempotency.unrecorded": ((), an_operation_is_cut_short, "key cause", {"cause": "cut_short"}),
     "resilient.http.pool_rebuilt": ((), a_place_is_lost, "orphans", {"orphans": 1}),
     "resilient.store.bypassed": (
         (),
@@ -526,7 +563,7 @@ def test_events_are_logged_with_their_levels_and_fields(wanted, clock, caplog):
         story(clock, pipeline)
     finally:
         stop()
-    (record,) = [record for record in caplog.records if record.event == wanted]
+    (record,) = [record for record in caplog.records if getattr(record, "event", None) == wanted]
     assert record.levelname == LOGGED[wanted]
     assert record.name == wanted.rpartition(".")[0]
     assert record.resilient_downstream == pipeline.name
