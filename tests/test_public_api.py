@@ -27,7 +27,8 @@ AsyncResilientTransport BreakerOpen BudgetExhausted BulkheadFull CallOptions Cal
 DeadlineHeader IdempotencyKey RateLimited ResilientTransport ThreadsExhausted async_client client
 """.split()
 SERVERS = ["DeadlineHeader", "DeadlineMiddleware"]
-DOORS = {"httpx": CLIENTS, "httpx2": CLIENTS, "asgi": SERVERS, "wsgi": SERVERS}
+STORES = ["MemoryStore", "Record", "SqliteStore", "Stats", "Store", "StoreFull"]
+DOORS = {"httpx": CLIENTS, "httpx2": CLIENTS, "asgi": SERVERS, "wsgi": SERVERS, "stores": STORES}
 OF_DOORS = [(door, name) for door, names in DOORS.items() for name in names]
 
 # Raised or handed out by the library, never built by its users, or shown by the example of another name.
@@ -129,7 +130,16 @@ def test_a_name_of_a_door_says_what_it_is(door: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["DeadlineHeader", "DeadlineMiddleware", "IdempotencyKey", "ResilientTransport", "client"]
+    "name",
+    [
+        "DeadlineHeader",
+        "DeadlineMiddleware",
+        "IdempotencyKey",
+        "MemoryStore",
+        "ResilientTransport",
+        "SqliteStore",
+        "client",
+    ],
 )
 def test_a_name_of_a_door_shows_an_example(name: str) -> None:
     shown = [getattr(importlib.import_module(f"resilient.{door}"), each) for door, each in OF_DOORS if each == name]
