@@ -53,6 +53,9 @@ class VirtualClock:
     def now(self) -> float:
         return self.time if self.source is None else self.source()
 
+    def wall(self) -> float:
+        return 1.7e9 + self.now()
+
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.time += seconds

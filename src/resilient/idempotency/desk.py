@@ -110,7 +110,7 @@ class Desk:
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
         if seen.state == "done":
-            events.publish("resilient.idempotency.replayed", self.name, {"key": key_id})
+            self._tell("replayed", key_id)
             return seen.page
         raise self._refused(_REFUSALS[seen.state], key_id, seen.left or None)
 
@@ -175,7 +175,7 @@ class Desk:
         self._unrecorded(claim, "cut_short")
 
     def _unrecorded(self, claim: Claim, cause: str) -> None:
-        events.publish("resilient.idempotency.unrecorded", self.name, {"key": claim.key, "cause": cause})
+        self._tell("unrecorded", claim.key, cause=cause)
         if cause == "lease_lost":  # the other causes were reported where they came from
             message = f"the lease of {claim.key} was lost: somebody else has taken the operation over"
             faults.report(Desk, RuntimeError(message))
@@ -194,7 +194,12 @@ class Desk:
         """Return a refusal, and tell of it."""
         error = kind(self.name, "idempotency", retry_after, kind.default_reason, key_id)
         if kind is errors.KeyInDoubt:
-            events.publish("resilient.idempotency.in_doubt", self.name, {"key": key_id})
-        fields = {"policy": error.policy, "reason": error.reason, "retry_after": retry_after}
-        events.publish("resilient.call.rejected", self.name, fields)
+            self._tell("in_doubt", key_id)
+        if events.wanted():
+            fields = {"policy": error.policy, "reason": error.reason, "retry_after": retry_after}
+            events.publish("resilient.call.rejected", self.name, fields)
         return error
+
+    def _tell(self, what: str, key_id: str, **fields: object) -> None:
+        if events.wanted():
+            events.publish(f"resilient.idempotency.{what}", self.name, {"key": key_id, **fields})
