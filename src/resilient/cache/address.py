@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from resilient import _check
 
@@ -15,6 +15,8 @@ PREFIX = "http "
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^#]*)", re.DOTALL)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_PLAIN = re.compile(r"[!-~]*")
 _LONGEST = 1024
 _READABLE = 512
 
@@ -26,12 +28,17 @@ def normal(url: str) -> str:
     """
     parts = _URL.match(url)
     if parts is None:
-        return url.partition("#")[0].replace(" ", "%20")
+        return _plain(url.partition("#")[0])
     scheme, host, rest = parts[1].lower(), parts[2].lower(), parts[3]
     host = host.removesuffix(_DEFAULT_PORT.get(scheme, ":")).removesuffix(":")
     if not rest.startswith("/"):
         rest = "/" + rest
-    return f"{scheme}://{host}{rest}".replace(" ", "%20")
+    return _plain(f"{scheme}://{host}{rest}")
+
+
+def _plain(url: str) -> str:
+    """Return a text of printable ASCII without spaces, so that the end of a URL in a key is plain."""
+    return url if _PLAIN.fullmatch(url) else quote(url, _PRINTABLE, errors="surrogatepass")
 
 
 def address(url: str) -> str:
@@ -41,7 +48,7 @@ def address(url: str) -> str:
     """
     url = normal(url)
     if len(url) > _LONGEST:
-        url = f"{url[:_READABLE]}#{blake2b(url.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+        url = f"{url[:_READABLE]}#{blake2b(url.encode(), digest_size=16).hexdigest()}"
     return f"{PREFIX}{url} "
 
 
