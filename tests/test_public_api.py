@@ -28,7 +28,19 @@ DeadlineHeader IdempotencyKey RateLimited ResilientTransport ThreadsExhausted as
 """.split()
 SERVERS = ["DeadlineHeader", "DeadlineMiddleware"]
 STORES = ["MemoryStore", "Record", "SqliteStore", "Stats", "Store", "StoreFull"]
-DOORS = {"httpx": CLIENTS, "httpx2": CLIENTS, "asgi": SERVERS, "wsgi": SERVERS, "stores": STORES}
+IDEMPOTENCY = """
+IdempotencyMiddleware KeyBook KeyInDoubt KeyInProgress KeyRefused KeyReused KeyStoreDown RecordedFailure
+ResultNotKept current_key derived_key fingerprint idempotency_key inject_key once random_key recorded_response
+recorded_result
+""".split()
+DOORS = {
+    "httpx": CLIENTS,
+    "httpx2": CLIENTS,
+    "asgi": SERVERS,
+    "wsgi": SERVERS,
+    "stores": STORES,
+    "idempotency": IDEMPOTENCY,
+}
 OF_DOORS = [(door, name) for door, names in DOORS.items() for name in names]
 
 # Raised or handed out by the library, never built by its users, or shown by the example of another name.
@@ -135,10 +147,17 @@ def test_a_name_of_a_door_says_what_it_is(door: str, name: str) -> None:
         "DeadlineHeader",
         "DeadlineMiddleware",
         "IdempotencyKey",
+        "IdempotencyMiddleware",
+        "KeyBook",
         "MemoryStore",
         "ResilientTransport",
         "SqliteStore",
         "client",
+        "derived_key",
+        "fingerprint",
+        "idempotency_key",
+        "inject_key",
+        "once",
     ],
 )
 def test_a_name_of_a_door_shows_an_example(name: str) -> None:

@@ -45,6 +45,7 @@ def inject_key(
 
     Example:
         >>> from resilient import Pipeline, Retry
+        >>> from resilient.idempotency import idempotency_key
         >>> @inject_key("key")
         ... @Pipeline("doc-inject", Retry())
         ... def charge(cents: int, key: str | None = None) -> str:
