@@ -396,7 +396,7 @@ def test_an_answer_stays_in_the_store_while_it_is_fresh_and_as_long_as_it_may_be
     world = World(longest_stale=100)
     world.gives({"Cache-Control": "max-age=60"})
     world.ask()
-    world.sleep(159)
+    world.sleep(160)
     assert world.store.stats().entries == 1
     world.sleep(2)
     assert world.store.stats().entries == 0

@@ -115,7 +115,7 @@ class Case:
         if isinstance(got, Reply):
             return got
         if got.status == _NOT_MODIFIED and named and not got.replaced:
-            verdict = confirmed(self.want, named, got)
+            verdict = confirmed(named, got, held)
             if verdict.use is not None:
                 return (yield from self._confirmed(verdict.update, verdict.use, got, self._why(judgement)))
             if not self._theirs(got):  # about something that nobody has: ask anew
@@ -188,7 +188,7 @@ class Case:
         tags = tags_of(self.cache, self.want, got)
         if not names or tags is None:
             return held
-        entry = replace(held.entry, vary=vary(names, self.want.found))
+        entry = replace(held.entry, vary=vary(names, self.want.found, self.cache.secret))
         place = Place(
             self.found.address, held.key, tags, variants=self.found.variants.get(held.key, []), mark=self.want.mark
         )

@@ -70,7 +70,7 @@ def look(cache: HttpCache, want: Wanted) -> Flow:
         for record in records:
             held = yield from entry_of(cache, key, record)
             if held is not None:
-                _sort(found, held, want, closed=cache.shared and b"authorization" in want.found)
+                _sort(cache, found, held, want)
         if found.fit is not None:
             break
     return found
@@ -78,8 +78,7 @@ def look(cache: HttpCache, want: Wanted) -> Flow:
 
 def keys_of(cache: HttpCache, want: Wanted) -> Flow:
     """Return the keys of a request, with nothing found yet; None if nobody knows whose it is."""
-    named = want.held or cache.partition is not None
-    if named and cache.secret is None and not (yield from secret(cache)):
+    if cache.secret is None and not (yield from secret(cache)):
         return None
     ends = partitions(cache, want.asked, want.held)
     if ends is None:
@@ -101,12 +100,12 @@ def entry_of(cache: HttpCache, key: str, record: Record) -> Flow:
     return Held(key, record, entry)
 
 
-def _sort(found: Found, held: Held, want: Wanted, *, closed: bool) -> None:
-    """Put an answer where it belongs; `closed` passes by all that do not say that they are for everybody."""
+def _sort(cache: HttpCache, found: Found, held: Held, want: Wanted) -> None:
+    """Put an answer where it belongs."""
     found.variants.setdefault(held.key, []).append(held.record.variant)
-    if closed and not held.entry.open:
-        return
-    fits = matches(held.entry.vary, want.found)
+    if cache.shared and not held.entry.open and b"authorization" in want.found:
+        return  # it does not say that it is for everybody
+    fits = matches(held.entry.vary, want.found, cache.secret)
     if held.entry.span is not None:
         if fits:
             found.parts.append(held)

@@ -68,7 +68,7 @@ def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tup
             entry = record.memo
             if type(entry) is not Entry:
                 return None
-            if entry.span is not None or (entry.vary and not matches_fields(entry.vary, fields)):
+            if entry.span is not None or (entry.vary and not matches_fields(entry.vary, fields, cache.secret)):
                 continue
             if noted and cache.shared and not entry.open and any(name == b"authorization" for name, _ in noted):
                 continue
@@ -82,8 +82,6 @@ def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tup
 def _ends(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
     if not held and cache.partition is None:
         return cache.nobody
-    if cache.secret is None:
-        return ()
     return partitions(cache, asked, held) or ()
 
 

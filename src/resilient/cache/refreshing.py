@@ -74,7 +74,7 @@ def _asked(cache: HttpCache, want: Wanted, held: Held) -> Flow:
     got: Got = yield Send(fields)
     if got.status == _NOT_MODIFIED and named and not got.replaced:
         yield Close(got)
-        verdict = confirmed(want, named, got)
+        verdict = confirmed(named, got, held)
         if not verdict.update:  # whatever it is about, it is not about ours
             yield from forget(held)
         for each in verdict.update:

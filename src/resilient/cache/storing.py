@@ -74,7 +74,7 @@ def draft(cache: HttpCache, request: Index, got: Got, known: Vary | None = None)
     if got.replaced or fields_that_count is None or not _may(cache, request, got.status, found, directives):
         return None
     if known is None:
-        known = vary(fields_that_count, request)
+        known = vary(fields_that_count, request, cache.secret)
     elif tuple(name for name, _ in known) != fields_that_count:
         return None  # it counts something now that nobody kept
     kept_out = (names(directives, b"no-cache") or []) + ((names(directives, b"private") or []) if cache.shared else [])
@@ -167,4 +167,4 @@ def kept_for(cache: HttpCache, entry: Entry) -> float:
     past = cache.longest_stale
     if entry.etag or entry.modified:  # it can be confirmed, however stale it is
         past = max(past, _DAY)
-    return max(1.0, entry.lifetime - entry.initial_age) + past
+    return max(0.0, entry.lifetime - entry.initial_age) + past + 1.0  # a record ends at its time, not after it

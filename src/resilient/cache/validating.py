@@ -67,8 +67,15 @@ def conditions(want: Wanted, stored: Sequence[Held], *, own: bool = False) -> tu
     return fields, (tagged or stored)
 
 
-def confirmed(want: Wanted, named: Sequence[Held], got: Got) -> Confirmed:
-    """Return which of the stored answers that a request named a 304 is about (RFC 9111, 4.3.4)."""
+def confirmed(named: Sequence[Held], got: Got, fit: Held | None) -> Confirmed:
+    """Return which of the stored answers that a request named a 304 is about (RFC 9111, 4.3.4).
+
+    Args:
+        named: Those that were named.
+        got: The 304.
+        fit: The one that fits the request, or None.
+
+    """
     found = index(got.fields)
     tag, changed = joined(found, b"etag"), joined(found, b"last-modified")
     latest = sorted(named, key=lambda held: held.entry.date, reverse=True)
@@ -76,19 +83,18 @@ def confirmed(want: Wanted, named: Sequence[Held], got: Got) -> Confirmed:
         alike = [held for held in latest if same_tag(held.entry.etag, tag)]
         if tag.startswith(b'"'):
             update = [held for held in alike if held.entry.strong == tag]
-            return Confirmed(update, _chosen(want, update or alike))
-        return Confirmed(alike[:1], _chosen(want, alike[:1]))
+            return Confirmed(update, _chosen(update or alike, fit))
+        return Confirmed(alike[:1], _chosen(alike[:1], fit))
     if changed is not None:
         alike = [held for held in latest if held.entry.modified == changed]
-        return Confirmed(alike[:1], _chosen(want, alike[:1]))
+        return Confirmed(alike[:1], _chosen(alike[:1], fit))
     # Without a validator it is about the one answer that was named, if it was one. Servers leave it out.
     only = latest if len(latest) == 1 else []
-    return Confirmed(only, _chosen(want, only))
+    return Confirmed(only, _chosen(only, fit))
 
 
-def _chosen(want: Wanted, confirmed: Sequence[Held]) -> Held | None:
-    fitting = [held for held in confirmed if matches(held.entry.vary, want.found)]
-    return next(iter(fitting or confirmed), None)
+def _chosen(confirmed: Sequence[Held], fit: Held | None) -> Held | None:
+    return next((held for held in confirmed if held is fit), next(iter(confirmed), None))
 
 
 def renewed(cache: HttpCache, want: Wanted, held: Held, got: Got) -> tuple[Entry, Draft | None]:
@@ -105,7 +111,7 @@ def renewed(cache: HttpCache, want: Wanted, held: Held, got: Got) -> tuple[Entry
         fields = without(fields, (b"date",))  # it was confirmed now
     ages = [pair for pair in got.fields if pair[0].lower() == b"age"]
     as_answer = Got(entry.status, [*fields, *ages], got.requested_at, got.received_at)
-    known = None if matches(entry.vary, want.found) else entry.vary
+    known = None if matches(entry.vary, want.found, cache.secret) else entry.vary
     made = draft(cache, want.found, as_answer, known)
     if made is None:
         now = got.received_at

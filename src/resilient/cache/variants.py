@@ -14,7 +14,7 @@ Nominated = tuple[bytes, ...]
 """Names of the request fields that an answer depends on, in lower case and in order."""
 
 Vary = tuple[tuple[bytes, bytes | None], ...]
-"""The same with the normalised values that the request had; None where a field was absent."""
+"""The same with what stands for the values that the request had; None where a field was absent."""
 
 MOST_FIELDS = 64
 """An answer that depends on more fields is not stored."""
@@ -28,17 +28,24 @@ def nominated(answer: Index) -> Nominated | None:
     return tuple(sorted(names))
 
 
-def vary(names: Nominated, request: Index) -> Vary:
-    """Return what a request had in the fields that count."""
-    return tuple((each, normal(each, request)) for each in names)
+def vary(names: Nominated, request: Index, secret: bytes | None) -> Vary:
+    """Return what a request had in the fields that count.
+
+    Args:
+        names: The fields.
+        request: The request.
+        secret: What digests are keyed with.
+
+    """
+    return tuple((each, normal(each, request, secret)) for each in names)
 
 
-def matches(stored: Vary, request: Index) -> bool:
+def matches(stored: Vary, request: Index, secret: bytes | None) -> bool:
     """Tell whether a request agrees with the one that an answer was given to."""
-    return all(value == normal(each, request) for each, value in stored)
+    return all(value == normal(each, request, secret) for each, value in stored)
 
 
-def matches_fields(stored: Vary, request: Fields) -> bool:
+def matches_fields(stored: Vary, request: Fields, secret: bytes | None) -> bool:
     """Do the same with a request's fields as they are, their names in lower case."""
     for each, value in stored:
         whole: bytes | None = None
@@ -48,7 +55,7 @@ def matches_fields(stored: Vary, request: Fields) -> bool:
         if whole is None or value is None:
             if whole is not value:
                 return False
-        elif whole != value and _normal(each, whole) != value:
+        elif _normal(each, whole, secret) != value:
             return False
     return True
 
@@ -64,22 +71,25 @@ def name(stored: Vary) -> str:
     return digest.hexdigest()
 
 
-def normal(field: bytes, request: Index) -> bytes | None:
+def normal(field: bytes, request: Index, secret: bytes | None) -> bytes | None:
     """Return a field's value so that values of one meaning are one; None if it is absent.
 
     Lines are combined, and space around commas goes. Where the order of a list or the case of
-    its letters means nothing, it is sorted and in lower case.
+    its letters means nothing, it is sorted and in lower case. Of a field that we do not know, whose
+    value may be a secret, there is only a digest.
     """
     value = joined(request, field)
-    return None if value is None else _normal(field, value)
+    return None if value is None else _normal(field, value, secret)
 
 
-def _normal(field: bytes, value: bytes) -> bytes:
+def _normal(field: bytes, value: bytes, secret: bytes | None) -> bytes:
     known = _KNOWN.get((field, value))
     if known is not None:
         return known
     made = b",".join(_NORMAL.get(field, listed)(value))
-    if field in _FEW_VALUES and len(value) <= _LONGEST_KNOWN:
+    if field not in _NO_SECRETS:
+        return blake2b(made, key=secret or b"", digest_size=16).digest()
+    if field in _NORMAL and len(value) <= _LONGEST_KNOWN:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[field, value] = made
@@ -113,9 +123,13 @@ _NORMAL: dict[bytes, Callable[[bytes], list[bytes]]] = {
 }
 """How the lists of fields that we know are put in order; those of others keep theirs."""
 
-_KNOWN: dict[tuple[bytes, bytes], bytes] = {}
-"""Values that were put in order lately, of fields that a program has few of and that are no secret."""
+_NO_SECRETS = frozenset({*_NORMAL, b"content-type", b"host", b"origin", b"prefer", b"x-requested-with"}) - {
+    b"authorization",
+    b"cookie",
+}
 
-_FEW_VALUES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_KNOWN: dict[tuple[bytes, bytes], bytes] = {}
+"""Values that were put in order lately: a program sends few."""
+
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 512

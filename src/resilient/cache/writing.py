@@ -50,11 +50,11 @@ def _as_get(cache: HttpCache, want: Wanted, got: Got) -> Flow:
     fields = index(got.fields)
     same = joined(fields, b"content-location")
     near = None if same is None else beside(want.asked.url, same)
-    made = draft(cache, want.found, got)
-    if near is None or address(near) != address(want.asked.url) or made is None or not made.explicit:
+    if near is None or address(near) != address(want.asked.url) or too_large(cache, fields):
         return None
     found = yield from keys_of(cache, want)
-    if found is None or too_large(cache, fields):
+    made = None if found is None else draft(cache, want.found, got)
+    if made is None or not made.explicit:
         return None
     where = place(cache, want, found, got, made)
     if where is None:
