@@ -130,11 +130,12 @@ class Shop:
             body += message["body"]
             more = message["more_body"]
         self.ledger.append(body)
+        status = self.status
         if self.work is not None:
             await self.work()
         number = str(len(self.ledger)).encode()
         headers = [(b"Content-Type", b"text/plain"), (b"date", b"today"), (b"connection", b"x-hop"), (b"x-hop", b"1")]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"charge ", "more_body": True})
         await send({"type": "http.response.body", "body": number})
 

@@ -87,7 +87,10 @@ def test_the_same_request_may_come_again() -> None:
     [
         (ORDER._replace(method="PATCH"), "already names POST https://a/orders, so PATCH"),
         (ORDER._replace(url="https://a/refunds"), "so POST https://a/refunds was not sent"),
-        (ORDER._replace(body=b"2"), "already names POST https://a/orders with another body"),
+        (
+            ORDER._replace(body=b"2"),
+            "already names POST https://a/orders, so POST https://a/orders with another query or body",
+        ),
     ],
 )
 def test_a_second_operation_under_one_key_is_refused(other: Operation, message: str) -> None:
@@ -100,6 +103,21 @@ def test_a_second_operation_under_one_key_is_refused(other: Operation, message: 
         with idempotency_key("a"), pytest.raises(ConfigError, match=message):  # the same key is the same operation
             key_for(other)
         assert key_for(ORDER) == "a"
+
+
+def test_no_secret_of_a_url_is_shown() -> None:
+    one = ORDER._replace(url="https://user:password@a/orders?token=secret")
+    with idempotency_key("a"):
+        key_for(one)
+        for other in (
+            one._replace(url="https://user:password@a/orders?token=mystery"),
+            one._replace(url="http://x:y@b?z"),
+        ):
+            with pytest.raises(ConfigError) as refused:
+                key_for(other)
+            message = str(refused.value)
+            assert "POST https://a/orders" in message
+            assert not [word for word in ("password", "token", "secret", "mystery", "x:y", "?z") if word in message]
 
 
 def test_a_stream_is_compared_by_method_and_url_only() -> None:

@@ -456,6 +456,43 @@ async def test_the_application_does_not_hear_that_the_client_has_left() -> None:
     assert (await ask(served)).body == b"done"
 
 
+async def test_who_only_looks_whether_the_client_is_there_leaves_nothing_behind() -> None:
+    left: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for _ in range(20):  # as frameworks ask: a receive that is cancelled at once
+            with anyio.CancelScope() as asking:
+                asking.cancel()
+                raise AssertionError(await receive())
+        left.append(len(send.waiters))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert (await ask(guarded(app))).status == 200
+    assert left == [0]
+
+
+async def test_headers_may_be_any_iterable() -> None:
+    shop = Shop()
+    app = guarded(shop)
+    for expected in (False, True):
+        fields = ((name, value) for name, value in [(b"idempotency-key", b"a"), (b"cookie", b"c")])
+        received: list[Any] = []
+
+        async def send(message: Any, received: Any = received) -> None:
+            received.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": fields}
+        await app(scope, lambda: _whole(b""), send)
+        assert ((b"idempotency-replayed", b"true") in received[0]["headers"]) is expected
+    assert list(shop.scopes[0]["headers"]) == [(b"idempotency-key", b"a"), (b"cookie", b"c")]
+
+
+async def _whole(body: bytes) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": False}
+
+
 # Duplicates at the same time
 
 
@@ -492,6 +529,31 @@ async def test_duplicates_may_wait_for_the_original() -> None:
             group.start_soon(one)
     assert len(shop.ledger) == 1
     assert {(each.status, each.body) for each in results} == {(201, b"charge 1")}
+
+
+async def test_who_waits_does_not_write() -> None:
+    store = Store(MemoryStore())
+    shop = Shop(work=lambda: anyio.sleep(0.2))
+    app = guarded(shop, store, wait=5)
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, app)
+        await anyio.sleep(0.05)
+        assert (await ask(app)).replayed
+    assert store.asked.count("put") == 3, "two who begin, of whom one cannot, and one end"
+    assert store.asked.count("get") > 2
+
+
+async def test_who_waits_executes_what_turned_out_to_be_free() -> None:
+    shop = Shop(429, work=lambda: anyio.sleep(0.1))
+    app = guarded(shop, wait=5)
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, app)
+        await anyio.sleep(0.05)
+        shop.status = 201
+        shop.work = None
+        await anyio.sleep(0)
+        assert (await ask(app)).status == 201
+    assert len(shop.ledger) == 2
 
 
 async def test_a_wait_ends() -> None:

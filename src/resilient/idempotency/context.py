@@ -44,6 +44,12 @@ class Operation(NamedTuple):
         comparable = self.body is not None and other.body is not None
         return self[:2] == other[:2] and (self.body == other.body or not comparable)
 
+    def __str__(self) -> str:
+        """Show method and URL, without what may be secret: credentials and query."""
+        scheme, mark, rest = self.url.partition("?")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{self.method} {scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
 
 class _Holder:
     """A key, and what it was used for first."""
@@ -57,12 +63,12 @@ class _Holder:
     def name(self, operation: Operation) -> None:
         first = self.named.setdefault("first", operation)  # one atomic step: hedges come together
         if not first.same(operation):
+            what = f"{operation} with another query or body" if str(first) == str(operation) else str(operation)
             message = (
-                f"the idempotency key {self.key!r} already names {first.method} {first.url}"
-                f"{' with another body' if first[:2] == operation[:2] else ''}, so "
-                f"{operation.method} {operation.url} was not sent under it: a server would refuse it or take it for "
-                "the same. Open another block, `with idempotency_key(...)`, for it; or give it a key of its own with "
-                'extensions={"resilient": {"idempotency_key": ...}}, or none with `with idempotency_key(None)`'
+                f"the idempotency key {self.key!r} already names {first}, so {what} was not sent under it: a server "
+                "would refuse it or take it for the same. Open another block, `with idempotency_key(...)`, for it; or "
+                'give it a key of its own with extensions={"resilient": {"idempotency_key": ...}}, or none with '
+                "`with idempotency_key(None)`"
             )
             raise ConfigError(message)
 

@@ -99,20 +99,30 @@ class Desk:
             KeyRefused: Do not execute it.
 
         """
-        now = clock.current().now
-        end, pause = now() + wait, _FIRST_PAUSE
+        end = clock.current().now() + wait
         while True:
             seen = await self._begun(calls, key_id, fingerprint)
             if not isinstance(seen, Seen):
                 return seen
-            left = end - now()
-            if seen.state != "in_progress" or left <= 0 or not await calls.pause(min(pause, left)):
+            if seen.state == "in_progress":
+                seen = await self._awaited(calls, key_id, fingerprint, seen, end)
+            if seen is not None:
                 break
-            pause = min(2 * pause, _LONGEST_PAUSE)
         if seen.state == "done":
             self._tell("replayed", key_id)
             return seen.page
         raise self._refused(_REFUSALS[seen.state], key_id, seen.left or None)
+
+    async def _awaited(self, calls: Calls, key_id: str, fingerprint: str, seen: Seen, end: float) -> Seen | None:
+        """Wait for somebody else's operation; return what became of it, or None if it is to be begun anew."""
+        now, pause = clock.current().now, _FIRST_PAUSE
+        while seen.state == "in_progress" and now() < end and await calls.pause(min(pause, end - now())):
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            found = await calls.call(self._front, seen, "check", key_id, fingerprint, self._judge)
+            if found is None:
+                return None
+            seen = found
+        return seen
 
     async def _begun(self, calls: Calls, key_id: str, fingerprint: str) -> Claim | Seen | None:
         owner, ticket = random_key(), Ticket()
@@ -159,6 +169,7 @@ class Desk:
 
     async def _settled(self, calls: Calls, claim: Claim, step: str, page: Page) -> bool:
         # Not the front of `begin`: that it spares the store after others' failures must not put this key in doubt.
+        claim.ending = True
         try:
             done = await calls.call(self._fresh(), _DOWN, step, claim.key, page, claim.version)
         except BaseException:  # left while it was written, which may have come to its end
@@ -185,7 +196,8 @@ class Desk:
         if version is _DOWN:  # the store does not answer: the next look tries again
             return True
         if version is None:
-            self._unrecorded(claim, "lease_lost")
+            if not claim.ending:
+                self._unrecorded(claim, "lease_lost")
             return False
         claim.version = version
         return True

@@ -111,6 +111,8 @@ class IdempotencyMiddleware:
         rules = self._rules
         if scope["type"] != "http" or scope["method"] not in rules.methods:
             return await self.app(scope, receive, send)
+        if not isinstance(scope["headers"], (list, tuple)):  # any iterable may come, and we read it more than once
+            scope = {**scope, "headers": list(scope["headers"])}
         values = rules.values(scope)
         if not values:
             if not rules.needs(scope):

@@ -142,6 +142,11 @@ class Pages:
         records: Sequence[Record] = self.store.get(key)
         return (Page.read(records[0]), records[0].version) if records else None
 
+    def check(self, key: str, fingerprint: str, judge: Judge) -> Seen | None:
+        """Say what stands there, without writing; None if the operation can be begun."""
+        found = self.look(key)
+        return None if found is None else judge(*found, fingerprint)
+
     def begin(self, key: str, fingerprint: str, owner: str, ticket: Ticket, judge: Judge) -> Seen:
         """Begin an operation, unless it was begun before."""
         page, expected = None, 0

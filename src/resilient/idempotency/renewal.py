@@ -22,12 +22,14 @@ __all__ = ["Claim", "Renewer"]
 class Claim:
     """An operation that we execute: its page, and the version of it that is our fencing token."""
 
-    __slots__ = ("__weakref__", "key", "page", "seen", "version")
+    __slots__ = ("__weakref__", "ending", "key", "page", "seen", "version")
 
     def __init__(self, key: str, page: Page, version: int) -> None:
         self.key = key
         self.page = page
         self.version = version
+        self.ending = False
+        """Whether it is on its way to its end, so that losing its lease is no news."""
         self.seen = current().now()
         """When its lease was renewed last."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -66,8 +67,12 @@ async def _ended(recorder: Recorder) -> None:
 
     waiter: TaskWaiter[None] = TaskWaiter()
     recorder.waiters.append(waiter)
-    if not recorder.ended:
-        await waiter.wait(current(), inf)
+    try:
+        if not recorder.ended:
+            await waiter.wait(current(), inf)
+    finally:  # who only looks whether the client is still there leaves nothing behind
+        with suppress(ValueError):
+            recorder.waiters.remove(waiter)
 
 
 async def received(receive: Receive, most: int) -> Upload | None:
