@@ -130,16 +130,24 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def demo(session: nox.Session) -> None:
-    """Run the main job on real traffic: one service through an outage, with and without a pipeline.
+    """Run the main jobs on real traffic: a service in trouble, and one that is killed, with protection and without.
 
-    Without arguments a short outage with each client library; arguments after `--` are the demo's own.
+    Without arguments each of them, short, with each client library, and the picture is drawn. Arguments after
+    `--` are those of one demo: of the first, or after the word `survival` of the second.
     """
     install(session, "demo", project=EXTRAS)
     if session.posargs:
-        session.run("python", "-m", "examples.outage", *session.posargs)
+        which, options = "outage", list(session.posargs)
+        if options[0] == "survival":
+            which = options.pop(0)
+        session.run("python", "-m", f"examples.{which}", *options)
         return
+    picture = Path(session.create_tmp()) / "stale-outage.svg"
     for family in ("httpx2", "httpx"):
         session.run("python", "-m", "examples.outage", "--family", family, "--seconds", "24")
+        drawn = ("--picture", str(picture.resolve()))
+        session.run("python", "-m", "examples.survival", "--family", family, "--seconds", "12", *drawn)
+    session.log(f"{picture}: {picture.stat().st_size} bytes")
 
 
 @nox.session(python=NEWEST)
