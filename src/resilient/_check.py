@@ -61,6 +61,13 @@ def count(name: str, value: object, *, least: int = 1) -> int:
     return value
 
 
+def flag(name: str, value: object) -> bool:
+    """Return True or False, refusing what is merely taken for it."""
+    if not isinstance(value, bool):
+        refuse_type(name, value, "True or False")
+    return value
+
+
 def rate(name: str, value: object) -> float:
     """Return a share in (0, 1]."""
     result = number(name, value)

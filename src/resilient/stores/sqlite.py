@@ -100,11 +100,11 @@ class SqliteStore:
         entries, variants = _check.count("max_entries", max_entries), _check.count("max_variants", max_variants)
         self._bounds = Bounds(entries, size, variants)
         self.patience = _check.seconds("patience", patience)
-        self.direct_reads = direct_reads
+        self.direct_reads = _check.flag("direct_reads", direct_reads)
         self._marks: dict[int, None] = {}
         self._latest = 0.0
         self._evicted = self._corrupt = 0
-        self._database = Database(usable(path), self.patience, durable=durable)
+        self._database = Database(usable(path), self.patience, durable=_check.flag("durable", durable))
         weakref.finalize(self, self._database.close)
         self._database.recognise()
 
