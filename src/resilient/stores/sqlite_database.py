@@ -53,10 +53,9 @@ class Database:
             ConfigError: If it is another application's. What else is wrong shows at the calls.
 
         """
-        if not self.path.exists():
-            return
         try:
-            self.run(newest, writes=False)
+            if self.path.exists():
+                self.run(newest, writes=False)
         except ForeignDatabase:
             _check.refuse("path", str(self.path), "a new file or one of a SqliteStore, no other application's database")
         except (sqlite3.Error, OSError, AnotherVersion):

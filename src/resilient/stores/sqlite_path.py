@@ -30,7 +30,7 @@ def usable(path: object) -> Path:
     if text in {"", ":memory:"} or text.startswith("file:") or "\0" in text:
         _check.refuse("path", path, "the path of a file; in memory there is MemoryStore")
     real = Path(text).resolve()
-    if real.is_dir() or not real.parent.is_dir():
+    if os.path.isdir(real) or not os.path.isdir(real.parent):  # noqa: PTH112 -- a Path raises where it may not look
         _check.refuse("path", path, "the path of a file in a directory that is there")
     if not os.access(real.parent, os.W_OK | os.X_OK):
         _check.refuse("path", path, "the path of a file in a directory that this process may write to")
