@@ -9,7 +9,7 @@ from resilient._guards.stale_cache_asking import Asking, Start
 from resilient._guards.stale_cache_asking_keeping import stand_in
 from resilient._guards.stale_cache_asking_keeping_settings import Settings
 from resilient._guards.stale_cache_asking_turn import Turn
-from resilient._guards.stale_cache_keys import Key, Maker, complain, deepened, hashable, maker_of, targets_of
+from resilient._guards.stale_cache_keys import Key, Maker, complain, deepened, hashable, maker_of, target_of
 from resilient._machines.staleness import Stored
 from resilient._policy import NEVER, Colour, Env
 from resilient._runtime.background import Background
@@ -187,25 +187,23 @@ class StaleCacheGuard(Asking):
             kwargs: The same, by name.
 
         """
-        found = False
-        for key in self._keys(function, args, kwargs):
-            self.flights.forget(key)
-            stored, refusal = self.shelf.entries.get(key), self.refusals.entries.get(key)
-            found |= stored is not None and self.shelf.drop(stored)
-            found |= refusal is not None and self.refusals.drop(refusal)
-        return found
+        key = self._key(function, args, kwargs)
+        self.flights.forget(key)
+        stored, refusal = self.shelf.entries.get(key), self.refusals.entries.get(key)
+        found = stored is not None and self.shelf.drop(stored)
+        return (refusal is not None and self.refusals.drop(refusal)) or found
 
     def prime(self, value: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Store an answer as if the call had just returned it, for example at the start of a process.
 
         Args:
             value: The answer.
-            function: The undecorated function, or the decorated one.
+            function: The function, decorated or not.
             args: Arguments of the call.
             kwargs: The same, by name.
 
         """
-        *_, key = self._keys(function, args, kwargs)
+        key = self._key(function, args, kwargs)
         self.flights.forget(key)
         self.store(key, value, 0.0, 0.0)
 
@@ -214,20 +212,21 @@ class StaleCacheGuard(Asking):
         self.flights.clear()
         return self.shelf.clear() + self.refusals.clear()
 
-    def _keys(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Key]:
-        """Return the keys that a call may have, the innermost function's last."""
+    def _key(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        """Return the key of a call."""
+        call, args = target_of(self, function, args)
         made = self._policy.key
-        keys = []
-        for call, given in targets_of(function, args):
+        key: Key | None = None
+        try:
+            key = deepened(maker_of(call)(*args, **kwargs)) if made is None else (call, made(*args, **kwargs))
+            hash(key)
+        except Exception as error:
             if made is not None:
-                keys.append((call, made(*given, **kwargs)))
-                continue
-            try:
-                keys.append(deepened(maker_of(call)(*given, **kwargs)))
-            except TypeError as error:
-                complain(f"{self.env.downstream}: {self.label}", error, call, given, kwargs)
-                raise
-        return keys
+                self.keyless(error, key)
+            if isinstance(error, TypeError):
+                self.unhashable(error, call, *args, **kwargs)
+            raise
+        return key
 
     def snapshot(self) -> dict[str, object]:
         """Return how many answers are kept, how they were used, and what is asked for now."""

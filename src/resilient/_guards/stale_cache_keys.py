@@ -7,7 +7,7 @@ then their types, for `1 == True == 1.0`. Woven code makes the same tuple in lin
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -145,17 +145,17 @@ def hashable(value: object) -> bool:
     return True
 
 
-def targets_of(
-    function: Callable[..., Any], args: tuple[Any, ...]
-) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """Iterate over a function and all that it wraps, each with the arguments that it is called with."""
-    if isinstance(function, MethodType):
-        yield function, args
-        args = (function.__self__, *args)
-        function = function.__func__
+def target_of(guard: object, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
+    """Return the function whose calls a guard knows, and its arguments, for one that may be decorated by it."""
+    found: Any = function
+    given = args
     for _ in range(_LONGEST_CHAIN):
-        yield function, args
-        inner = getattr(function, "__wrapped__", None)
-        if not callable(inner):
-            return
-        function = inner
+        if isinstance(found, MethodType):
+            found, given = found.__func__, (found.__self__, *given)
+        names = getattr(found, "__globals__", {})
+        if guard in getattr(names.get("assembly"), "guards", ()):
+            return names["call"], given
+        found = getattr(found, "__wrapped__", None)
+        if not callable(found):
+            break
+    return function, args
