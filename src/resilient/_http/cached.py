@@ -15,6 +15,7 @@ from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
 from resilient._http.cached_flights import Together
 from resilient._http.cached_io import Tasks, Threads, complete
+from resilient._http.cached_messages import asked_of, got_from, in_memory, replied, shown, wall
 from resilient._http.cached_run import Run
 from resilient._http.sending import copied
 from resilient._runtime import background
@@ -25,28 +26,13 @@ from resilient.cache.messages import Asked, Background, Call, Close, Fields, Flo
 from resilient.clock import current
 from resilient.errors import CallTimeout, Rejected
 from resilient.outcome import thrown_away
-from resilient.provenance import note
 
 if TYPE_CHECKING:
     from resilient._http.core import Core
     from resilient._http.transport import Transport
 
-PROVENANCE = "resilient.provenance"
-"""Extension of a response that says where it came from."""
-
 MOST_REFRESHES = 16
 """Refreshes of stale answers that one transport runs in the background at a time."""
-
-
-def _wall() -> float:
-    return current().wall()
-
-
-def _asked(request: Any, memory: type) -> Asked:  # noqa: ANN401 -- of either family
-    body = getattr(request, "_content", None)
-    if body is None and type(request.stream) is memory:  # the next hop of a redirect
-        body = b"".join(request.stream)
-    return Asked(request.method, str(request.url), request.headers.raw, body != b"")
 
 
 class Cached:
@@ -87,18 +73,18 @@ class Cached:
 
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
-        asked = _asked(request, self._core.family.byte_stream)
-        reply = flows.quick(self._cache, asked, _wall)
+        asked = asked_of(self._core.family, request)
+        reply = flows.quick(self._cache, asked, wall)
         return complete(self._answer(request, asked)) if reply is None else self._replied(reply, request)
 
     async def ahandle(self, request: Any) -> Any:  # noqa: ANN401
         """Do the same for tasks."""
-        asked = _asked(request, self._core.family.byte_stream)
-        reply = flows.quick(self._cache, asked, _wall)
+        asked = asked_of(self._core.family, request)
+        reply = flows.quick(self._cache, asked, wall)
         return await self._answer(request, asked) if reply is None else self._replied(reply, request)
 
     async def _answer(self, request: Any, asked: Asked) -> Any:  # noqa: ANN401
-        run = Run(flows.answer(self._cache, asked, _wall, self._fails), request)
+        run = Run(flows.answer(self._cache, asked, wall, self._fails), request)
         key = self._together.key(request, asked.fields)
         if key is not None:
             await self._join(run, key)
@@ -111,7 +97,7 @@ class Cached:
                 raise
             faults.report(flows.answer, error)  # the call goes on without a cache
             return (await self._io.send(request))[0] if run.open is None else run.open
-        return self._landed(run, result)
+        return await self._landed(run, result)
 
     async def _join(self, run: Run, key: Hashable) -> None:
         """Wait for somebody who asks the same, or become the one that others wait for."""
@@ -124,15 +110,17 @@ class Cached:
         else:
             run.landing = got
 
-    def _landed(self, run: Run, result: Reply | Pass) -> Any:  # noqa: ANN401
+    async def _landed(self, run: Run, result: Reply | Pass) -> Any:  # noqa: ANN401
         """Return the response of a flow, and tell those who wait for it."""
-        lead = run.lead
-        if isinstance(result, Pass) and result.filling is not None:
-            landed = None if lead is None else partial(self._together.landed, lead, run.key, stored=True)
-            return self._passed(result, landed)
-        if lead is not None:
-            self._together.landed(lead, run.key, stored=isinstance(result, Reply))
-        return self._replied(result, run.request) if isinstance(result, Reply) else self._passed(result)
+        filled = isinstance(result, Pass) and result.filling is not None
+        landed = None
+        if run.lead is not None:
+            landed = partial(self._together.landed, run.lead, run.key, stored=filled or isinstance(result, Reply))
+        if isinstance(result, Pass):
+            return await self._passed(result, landed)
+        if landed is not None:
+            landed()
+        return self._replied(result, run.request)
 
     async def _drive(self, run: Run) -> Any:  # noqa: ANN401
         value: Any = None
@@ -188,43 +176,30 @@ class Cached:
         run.share()
         run.sends += 1
         run.open, exchange = await self._io.send(request)
-        received = _wall()
-        took = exchange.route.env.now() - exchange.began if exchange.attempts else 0.0
-        return Got(
-            run.open.status_code,
-            run.open.headers.raw,
-            requested_at=received - max(0.0, took),
-            received_at=received,
-            handle=run.open,
-            replaced=exchange.replacement,
-        )
+        return got_from(run.open, exchange)
 
     def _replied(self, reply: Reply, request: Any) -> Any:  # noqa: ANN401
-        """Return a response that is made from the store."""
-        env = (self._transport.routes.only or self._transport.routes.find(request.url)).env
-        extensions: dict[str, Any] = {}
-        made = reply.provenance(env.downstream)
-        if made is not None:
-            extensions[PROVENANCE] = made
-            note(made)
-            if made.stale:
-                env.emit("resilient.cache.stale_served", policy=made.served_by, age=made.age, cause=made.reason)
-        family = self._core.family
-        stream = family.byte_stream(reply.body)
-        return family.response(reply.status, headers=reply.fields, stream=stream, extensions=extensions)
+        route = self._transport.routes.only or self._transport.routes.find(request.url)
+        return replied(self._core.family, route.env, reply)
 
-    def _passed(self, result: Pass, landed: Callable[[], None] | None = None) -> Any:  # noqa: ANN401
-        """Return a live response, whose body is stored as it is read."""
-        response = result.got.handle
-        if result.fields is not None:
-            response.headers = self._core.family.headers(result.fields)
-        if result.filling is not None:
-            response.stream = self._kept(response.stream, result.filling, self._finish, landed)
+    async def _passed(self, result: Pass, landed: Callable[[], None] | None = None) -> Any:  # noqa: ANN401
+        """Return a live response, whose body is stored as it is read; one that lies in memory is stored now."""
+        family, filling = self._core.family, result.filling
+        body = in_memory(family, result.got.handle)
+        response = shown(family, result.got.handle, result.fields, body)
+        if filling is not None and body is None:
+            response.stream = self._kept(response.stream, filling, self._finish, landed)
+            return response
+        if filling is not None and body is not None and filling.take(body):
+            await self._afinish(filling.done())
+        if landed is not None:
+            landed()
         return response
 
-    async def _afinish(self, flow: Flow) -> None:
+    async def _afinish(self, flow: Flow | None) -> None:
         """Store what was filled."""
-        await self._unheard(Run(flow, None))
+        if flow is not None:
+            await self._unheard(Run(flow, None))
 
     async def _refresh(self, flow: Flow, request: Any) -> None:  # noqa: ANN401
         """Run a flow in the background, apart from the request that it began with."""
@@ -235,7 +210,7 @@ class Cached:
         try:
             result = await self._drive(run)
             if isinstance(result, Pass):
-                response = self._passed(result)
+                response = await self._passed(result)
                 await self._io.read(response.stream)
         except Exception as error:  # noqa: BLE001
             if error is not run.raised:

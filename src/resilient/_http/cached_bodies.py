@@ -23,7 +23,7 @@ class _Keeping:
         self,
         stream: Any,  # noqa: ANN401 -- of either family
         filling: Sink,
-        finish: Callable[[Flow], Any],
+        finish: Callable[[Flow | None], Any],
         landed: Callable[[], None] | None,
     ) -> None:
         self._stream = stream
@@ -61,9 +61,7 @@ class Kept(_Keeping):
         for chunk in self._stream:
             self._take(chunk)
             yield chunk
-        flow = self._ended()
-        if flow is not None:
-            self._finish(flow)
+        self._finish(self._ended())
         self._land()
 
     def close(self) -> None:
@@ -75,16 +73,14 @@ class Kept(_Keeping):
 class AsyncKept(_Keeping):
     """The same for tasks."""
 
-    _finish: Callable[[Flow], Awaitable[Any]]
+    _finish: Callable[[Flow | None], Awaitable[Any]]
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the chunks; store them after the last one."""
         async for chunk in self._stream:
             self._take(chunk)
             yield chunk
-        flow = self._ended()
-        if flow is not None:
-            await self._finish(flow)
+        await self._finish(self._ended())
         self._land()
 
     async def aclose(self) -> None:

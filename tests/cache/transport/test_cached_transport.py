@@ -223,6 +223,25 @@ def test_a_round_of_authentication_passes_through(world: World) -> None:
     world.run(scenario)
 
 
+@every_world
+def test_one_response_for_all_calls_is_stored_and_stays_as_it_is(world: World) -> None:
+    """A mock hands out an object that has been read, perhaps the same one each time."""
+    body = gzip.compress(b"plain")
+    always = world.family.Response(200, headers={**FRESH, "content-encoding": "gzip", "vary": "x-user"}, content=body)
+    before = always.headers.raw
+
+    async def scenario() -> None:
+        async with cached(world, transport=world.mock(lambda _: always)) as client:
+            for user in ("alice", "bob"):
+                for wanted in ("downstream", "fresh", "fresh"):
+                    response = await client.get("http://mock.test", headers={"x-user": user})
+                    assert (response.text, source(response)) == ("plain", wanted)
+                    assert len(response.headers.get_list("cache-status")) == 1
+        assert always.headers.raw == before
+
+    world.run(scenario)
+
+
 # -- revalidation ------------------------------------------------------------------------------------------
 
 
