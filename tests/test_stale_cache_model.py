@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from resilient import CircuitBreaker, Classifier, Outcome, Pipeline, StaleCache, registry
+from resilient import Bulkhead, Classifier, Outcome, Pipeline, StaleCache, registry
 from resilient._runtime import live
 from resilient._runtime.background import detached
-from resilient.errors import BreakerOpen
+from resilient.errors import BulkheadFull
 from tests._stage import VirtualClock, name
 
 
@@ -37,7 +37,7 @@ JUDGE = Classifier(
     error=lambda error: OUTCOMES.get(type(error)),
     result=lambda result: Outcome.FAILURE if result == "bad" else None,
 )
-FAILING = {"down", "busy", "bad", "held"}
+FAILING = {"down", "busy", "bad", "full"}
 FRESH, STALE, NEGATIVE = 10.0, 30.0, 4.0
 
 
@@ -53,6 +53,10 @@ class Naive:
     def keep(self, key, value, now):
         self.answers[key] = {"value": value, "at": now, "rest": 0.0, "failures": 0}
         self.errors.pop(key, None)
+
+    def forget(self, key, now):
+        known, (_, end) = self.answers.pop(key, None), self.errors.pop(key, ("", now))
+        return (known is not None and now < known["at"] + FRESH + STALE) or now < end
 
     def call(self, key, does, value, now):
         """Return ("answer", value) or ("error", name)."""
@@ -72,7 +76,7 @@ class Naive:
         return self.ask(key, known, does, value, now)
 
     def ask(self, key, known, does, value, now):
-        if does != "held":
+        if does != "full":
             self.asked += 1
         if does == "ok":
             self.keep(key, value, now)
@@ -89,7 +93,7 @@ class Naive:
         return "error", does
 
     def refresh(self, key, known, does, value, now):
-        if does != "held":
+        if does != "full":
             self.asked += 1
         if does == "ok":
             self.keep(key, value, now)
@@ -114,7 +118,7 @@ class AtOnce:
 
 
 class CacheModel(RuleBasedStateMachine):
-    """Calls, time, holds and invalidation, side by side with the dictionary."""
+    """Calls, time, refusals and invalidation, side by side with the dictionary."""
 
     def __init__(self):
         super().__init__()
@@ -138,8 +142,7 @@ class CacheModel(RuleBasedStateMachine):
             jitter=0.0,
             key=str if keyed else None,
         )
-        breaker = CircuitBreaker(consecutive=None, min_calls=10**6)
-        self.pipeline = Pipeline(name(), cache, breaker, classifier=JUDGE)
+        self.pipeline = Pipeline(name(), cache, Bulkhead(1), classifier=JUDGE)
         self.guard = self.pipeline[StaleCache]
         self.use(self.clock)
         self.guard.background = AtOnce()
@@ -165,10 +168,9 @@ class CacheModel(RuleBasedStateMachine):
         self.play(key, does, form)
 
     @rule(key=st.sampled_from([0, 1]), form=st.booleans())
-    def call_while_an_operator_holds(self, key, form):
-        hold = self.pipeline.hold("forced_open", reason="maintenance")
-        self.play(key, "held", form)
-        hold.release()
+    def call_while_there_is_no_room(self, key, form):
+        with self.pipeline.permit():
+            self.play(key, "full", form)
 
     def play(self, key, does, form):
         self.number += 1
@@ -177,8 +179,8 @@ class CacheModel(RuleBasedStateMachine):
         expected = self.naive.call(mine, does, self.number, self.clock.time)
         try:
             got = "answer", self.fetch(key) if form else self.pipeline.call(self.source, key)
-        except BreakerOpen:
-            got = "error", "held"
+        except BulkheadFull:
+            got = "error", "full"
         except tuple(ERRORS.values()) as error:
             got = "error", next(word for word, kind in ERRORS.items() if type(error) is kind)
         assert got == expected
@@ -190,8 +192,8 @@ class CacheModel(RuleBasedStateMachine):
     @rule(key=st.sampled_from([0, 1]))
     def forget(self, key):
         mine = str(key) if self.guard.policy.key else (key, type(key))
-        known = self.naive.answers.pop(mine, None), self.naive.errors.pop(mine, None)
-        assert not self.guard.forget(self.fetch, key) or known != (None, None)
+        found = self.guard.forget(self.fetch, key)
+        assert found == self.naive.forget(mine, self.clock.time)
 
     @rule(key=st.sampled_from([0, 1]))
     def prime(self, key):

@@ -190,8 +190,9 @@ class StaleCacheGuard(Asking):
         key = self._key(function, args, kwargs)
         self.flights.forget(key)
         stored, refusal = self.shelf.entries.get(key), self.refusals.entries.get(key)
-        found = stored is not None and self.shelf.drop(stored)
-        return (refusal is not None and self.refusals.drop(refusal)) or found
+        now = self.env.now()
+        found = stored is not None and self.shelf.drop(stored) and now < stored.end
+        return (refusal is not None and self.refusals.drop(refusal) and now < refusal.end) or found
 
     def prime(self, value: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Store an answer as if the call had just returned it, for example at the start of a process.

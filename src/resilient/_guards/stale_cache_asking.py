@@ -43,7 +43,10 @@ class Asking(Keeping):
         now = self.env.now()
         stored = self.shelf.entries.get(turn.key)
         state = State.GONE if stored is None else stored.state(now)
-        if stored is None or state in (State.GONE, State.STALE):
+        if stored is None or state is State.STALE:
+            self._miss(turn, now)
+        elif state is State.GONE:
+            self.shelf.drop(stored)
             self._miss(turn, now)
         elif state is State.FRESH:
             if now >= stored.until and self.ages.due(stored, now, self.env.clock.random()):
