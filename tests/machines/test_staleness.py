@@ -96,6 +96,8 @@ def test_jitter_only_shortens_the_fresh_time(draw, fresh):
     answer = stored(Ages(10.0, 50.0, 20.0, 0.1, None), draw=draw)
     assert answer.fresh - 100.0 == pytest.approx(fresh, abs=1e-4)
     assert (answer.grace, answer.end) == (130.0, 160.0)
+    without = stored(Ages(10.0, 50.0, 0.0, 0.1, None), draw=draw)
+    assert without.grace == without.fresh
 
 
 def test_early_refreshes_come_at_the_rate_of_the_paper():

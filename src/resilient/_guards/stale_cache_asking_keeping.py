@@ -110,11 +110,13 @@ class Keeping(Guard):
             return
         now = self.env.now()
         stored = self.shelf.entries.get(key)
-        if stored is not None and self.env.classifier.of_error(error).outcome is Outcome.SUCCESS:
-            self.shelf.drop(stored)
-            stored = None
+        if stored is not None:
+            if self.serves(error):
+                return
+            if self.env.classifier.of_error(error).outcome is Outcome.SUCCESS:
+                self.shelf.drop(stored)
         negative = self._policy.negative
-        if negative is None or (stored is not None and self.serves(error)):
+        if negative is None:
             return
         if _check.matches(self._policy.negative_on, error):
             lasts = negative * (1.0 - self.ages.jitter * self.env.clock.random())

@@ -115,7 +115,7 @@ class Ages:
         stored = Stored(key, value, end, 1)
         stored.born, stored.took = now - age, took
         stored.fresh = stored.until = min(end, now + self.fresh * (1.0 - self.jitter * draw))
-        stored.grace = min(end, now + self.fresh + self.grace)
+        stored.grace = stored.fresh if not self.grace else min(end, now + self.fresh + self.grace)
         if self.early is not None:
             stored.until = stored.fresh - _EARLIEST * took * self.early
         return stored
