@@ -80,7 +80,7 @@ def python(code, *arguments, **options):
 # -- construction ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", [None, 7, b"store.db", object(), ["store.db"]], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 7, b"store.db", object(), ["store.db"]], ids=lambda each: type(each).__name__)
 def test_what_is_no_path_is_refused(wrong):
     with pytest.raises(TypeError, match="path must be"):
         SqliteStore(wrong)

@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 
 from resilient import _check, clock
 from resilient.stores.connections import Connections
-from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, waits
+from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, final
 from resilient.stores.sqlite_path import identity, move_aside
 from resilient.stores.sqlite_rows import BACK, newest
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
+
+_ATTEMPTS = 4
+"""How often an operation begins anew, because the file was broken or was replaced meanwhile."""
 
 _LOOKED = 1.0
 """Seconds after which a look-up makes sure that the file is still the one with its name."""
@@ -74,26 +77,26 @@ class Database:
         return self.run(function, *args, writes=True)
 
     def run(self, function: Callable[..., T], *args: Any, writes: bool) -> T:  # noqa: ANN401
-        """Call a function with a connection: once more with a new one where that helps, then with a new file."""
-        run = self._connections.run
-        try:
-            return run(function, *args, writes=writes)
-        except (sqlite3.Error, AnotherVersion) as fault:
-            if not broken(fault) and (writes or waits(fault)):
-                raise
-        self._connections.expire()
-        try:
-            return run(function, *args, writes=writes)
-        except (sqlite3.Error, AnotherVersion) as fault:
-            if not broken(fault):
-                raise
-            self.close()
-            self.moved += move_aside(self.path, self._identity, fault, self._patience)
-        return run(function, *args, writes=writes)
+        """Call a function with a connection: again with a new one where that may help, then with a new file."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._connections.run(function, *args, writes=writes)
+            except (sqlite3.Error, AnotherVersion) as fault:
+                if not broken(fault) and (final(fault) or (attempt and not self._replaced())):
+                    raise
+                self._connections.expire()
+                if broken(fault) and attempt:
+                    self.close()
+                    self.moved += move_aside(self.path, self._identity, fault, self._patience)
+        return self._connections.run(function, *args, writes=writes)
+
+    def _replaced(self) -> bool:
+        """Tell whether somebody has removed or replaced the file, perhaps because it was broken."""
+        return self._identity is not None and identity(self.path) != self._identity
 
     def _look(self) -> None:
         """Have the file opened anew if somebody has removed or replaced it."""
-        if self._identity is not None and identity(self.path) != self._identity:
+        if self._replaced():
             self._connections.expire()
 
     def _connect(self) -> sqlite3.Connection:

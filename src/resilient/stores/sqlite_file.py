@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
 from resilient import clock
 from resilient.stores.sqlite_path import create
 
-__all__ = ["APPLICATION", "SCHEMA", "AnotherVersion", "ForeignDatabase", "broken", "connect", "full", "waits"]
+__all__ = ["APPLICATION", "SCHEMA", "AnotherVersion", "ForeignDatabase", "broken", "connect", "final", "full"]
 
 APPLICATION = 0x72736C74
 """Says in the file's header whose it is: "rslt"."""
@@ -32,6 +34,9 @@ LAYOUT = (
     "CREATE INDEX line ON records (pinned)",
     "CREATE INDEX tagged ON tags (version)",
 )
+
+IN_COMMIT = "resilient_in_commit"
+"""Set on an error that leaves open whether a transaction is in the file."""
 
 _WAL_LIMIT = 4 * 1024 * 1024
 _PAUSE = 0.005
@@ -74,6 +79,11 @@ def waits(fault: BaseException) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _BUSY
 
 
+def final(fault: BaseException) -> bool:
+    """Tell whether trying again, with a new connection, would not help or might do a thing twice."""
+    return waits(fault) or full(fault) or getattr(fault, IN_COMMIT, False)
+
+
 def full(fault: BaseException) -> bool:
     """Tell whether an error means that the disk is full."""
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF == _FULL
@@ -90,10 +100,14 @@ def connect(path: Path, patience: float, *, durable: bool) -> sqlite3.Connection
     Raises:
         ForeignDatabase: If it is another application's.
         AnotherVersion: If it has another layout.
+        PermissionError: If this process may not read and write it.
         sqlite3.Error: Whatever else is wrong.
 
     """
     create(path)
+    if not os.access(path, os.R_OK | os.W_OK):
+        # SQLite would read it, and leave files beside it that stop who may write later.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         db.text_factory = bytes  # a damaged value must not raise where it is fetched

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from resilient.stores.seals import seal
-from resilient.stores.sqlite_file import SCHEMA
+from resilient.stores.sqlite_file import IN_COMMIT, SCHEMA
 from resilient.stores.sqlite_rows import BACK, COLUMNS, Row, Sheet, Totals
 
 __all__ = ["Writing"]
@@ -62,7 +62,11 @@ class Writing:
         after = self.totals.values()
         if after != self._before:
             self.db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?, ?, ?, ?, ?, ?)", after)
-        self.db.execute("COMMIT")
+        try:
+            self.db.execute("COMMIT")
+        except sqlite3.Error as fault:
+            setattr(fault, IN_COMMIT, True)
+            raise
 
     # -- records ---------------------------------------------------------------------------
 
