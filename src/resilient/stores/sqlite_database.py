@@ -61,7 +61,7 @@ class Database:
                 self.run(newest, writes=False)
         except ForeignDatabase:
             _check.refuse("path", str(self.path), "a new file or one of a SqliteStore, no other application's database")
-        except (sqlite3.Error, OSError, AnotherVersion):
+        except (sqlite3.Error, OSError, RuntimeError, AnotherVersion):
             return
 
     def read(self, function: Callable[..., T], now: float, *args: Any) -> T:  # noqa: ANN401 -- those of the function
