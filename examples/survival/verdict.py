@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,7 +62,10 @@ def _answered(name: str, reader: Mapping[str, Any]) -> Check:
     """Every call, in every phase, and some of them stale while there was no shop."""
     good, calls = (sum(each) for each in zip(*map(answered, reader["phases"].values()), strict=True))
     killed = reader["phases"].get(KILLED, {})
+    errors = sum((Counter(phase["errors"]) for phase in reader["phases"].values()), Counter[str]())
     figures = f"{good} of {calls}; while it was killed {'{} of {}'.format(*answered(killed))}"
+    if errors:
+        figures += "; " + ", ".join(f"{number} {error}" for error, number in sorted(errors.items()))
     return Check(f"{name}: every read was answered", figures, good == calls and killed.get("stale", 0) > 0)
 
 
