@@ -72,14 +72,14 @@ class Connections:
 
     Args:
         path: The file.
-        connect: Opens a connection to it.
-        patience: Seconds that a thread waits for its turn.
+        connect: Opens a connection to it, given whether it is to write.
+        patience: Seconds that a thread waits for its turn to write; half of it for its turn to read.
 
     """
 
     __slots__ = ("__weakref__", "_connect", "_lines", "_parked", "_path", "_patience", "era")
 
-    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], patience: float) -> None:
+    def __init__(self, path: str, connect: Callable[[bool], sqlite3.Connection], patience: float) -> None:
         self._path = path
         self._connect = connect
         self._patience = patience
@@ -101,11 +101,11 @@ class Connections:
         if self._path in _tainted:
             message = "a connection was in use while this process was forked, so this file cannot be used here"
             raise RuntimeError(message)
-        line = self._lines[writes]
+        line, patience = self._lines[writes], self._patience if writes else self._patience / 2
         try:
-            slot = line.get(timeout=self._patience)
+            slot = line.get(timeout=patience)
         except Empty:
-            message = f"all connections were in use for {self._patience:g} s"
+            message = f"all connections were in use for {patience:g} s"
             raise TimeoutError(message) from None
         try:
             if slot.era is not self.era:
@@ -113,7 +113,7 @@ class Connections:
             db = slot.db
             if db is None:
                 slot.era = self.era
-                slot.db = db = self._connect()
+                slot.db = db = self._connect(writes)
             return function(db, *args)
         except BaseException:
             slot.close()

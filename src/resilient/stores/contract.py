@@ -67,11 +67,15 @@ class Store(Protocol):
 
     Methods are plain: a caller that must not wait goes through `front.Front`, which calls a
     blocking store in another thread and leaves it after a bounded time. A method that fails
-    raises whatever it likes; the front sees to it.
+    raises whatever it likes; the front sees to it. One that was left may still end later.
     """
 
     blocking: bool
-    """Whether methods may wait for a disk, a network or another process."""
+    """Whether methods may wait for a disk, a network or another process.
+
+    A blocking store that bounds the waiting of its `get` by itself may say so by a further
+    attribute, `direct_reads = True`: then plain code reads on its own thread.
+    """
 
     def get(self, key: str) -> Sequence[Record]:
         """Return the records of a key whose lifetime is not over, the one written last first."""

@@ -54,7 +54,8 @@ class SqliteStore:
             what SQLite needs, about 200 bytes for each record, and does not shrink.
         max_record_bytes: Bytes of one record; None for a quarter of `max_bytes`.
         max_variants: How many records one key may have; the one written first makes room.
-        patience: Seconds that an operation waits for other threads, and again for other processes.
+        patience: Seconds that `get` waits for others in all, and that a change waits for other
+            threads, and again for other processes.
         durable: Whether `put` waits until the disk has what it wrote, which takes milliseconds.
         direct_reads: Whether `get` may run on the calling thread of plain code, which is three
             times as quick as in a thread that can be left behind. See `docs/stores.md`.

@@ -29,7 +29,8 @@ class Database:
 
     Args:
         path: The file.
-        patience: Seconds that an operation waits for other threads, and again for other processes.
+        patience: Seconds that a read waits for others in all, and that a change waits for other
+            threads, and again for other processes.
         durable: Whether a commit waits for the disk.
 
     """
@@ -99,10 +100,10 @@ class Database:
         if self._replaced():
             self._connections.expire()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, writes: bool) -> sqlite3.Connection:  # noqa: FBT001 -- called back
         before = identity(self.path)
         try:
-            db = connect(self.path, self._patience, durable=self._durable)
+            db = connect(self.path, self._patience if writes else self._patience / 2, durable=self._durable)
         finally:
             self._identity = identity(self.path) if before is None else before
         self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK
