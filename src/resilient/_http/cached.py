@@ -152,7 +152,7 @@ class Cached:
             case Call():
                 return await self._io.call(command.default, command.method, command.args, command.kwargs)
             case Send():
-                return await self._send(run, command.fields)
+                return await self._send(run, command.fields, whole=command.whole)
             case Read():
                 run.open = None
                 return await self._io.read(command.got.handle.stream)
@@ -166,7 +166,7 @@ class Cached:
                 return started
         return None
 
-    async def _send(self, run: Run, fields: Fields | None) -> Got:
+    async def _send(self, run: Run, fields: Fields | None, *, whole: bool) -> Got:
         request = run.request
         if fields is not None or run.apart:
             request = copied(request)
@@ -175,7 +175,7 @@ class Cached:
                 request.headers = self._core.family.headers(fields)
         run.share()
         run.sends += 1
-        run.open, exchange = await self._io.send(request)
+        run.open, exchange = await self._io.send(request, whole=whole)
         return got_from(run.open, exchange)
 
     def _replied(self, reply: Reply, request: Any) -> Any:  # noqa: ANN401

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Begin = Callable[[Any], tuple[Any, Callable[[Any], Any]]]
+Begin = Callable[..., tuple[Any, Callable[[Any], Any]]]
 """Returns the exchange of a request, and the woven function to hand it to."""
 
 
@@ -51,9 +51,9 @@ class Threads:
         """Ask the store."""
         return self._front.run(default, method, *args, **kwargs)
 
-    async def send(self, request: Any) -> tuple[Any, Any]:  # noqa: ANN401 -- of either family
+    async def send(self, request: Any, *, whole: bool = False) -> tuple[Any, Any]:  # noqa: ANN401 -- of either family
         """Send a request through its pipeline; return the response, and the exchange it came from."""
-        exchange, woven = self._begin(request)
+        exchange, woven = self._begin(request, whole=whole)
         return woven(exchange), exchange
 
     async def read(self, stream: Any) -> bytes:  # noqa: ANN401
@@ -90,9 +90,9 @@ class Tasks:
         """Ask the store."""
         return await self._front.arun(default, method, *args, **kwargs)
 
-    async def send(self, request: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    async def send(self, request: Any, *, whole: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
         """Send a request through its pipeline; return the response, and the exchange it came from."""
-        exchange, woven = self._begin(request)
+        exchange, woven = self._begin(request, whole=whole)
         return await woven(exchange), exchange
 
     async def read(self, stream: Any) -> bytes:  # noqa: ANN401

@@ -7,6 +7,7 @@ from typing import Any
 
 from resilient._guards.timeout import Cut
 from resilient._http.exchange import Exchange
+from resilient._http.pool_health import spoil_surplus
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
 from resilient.deadline import ambient, enter, leave
@@ -52,6 +53,7 @@ class SyncExchange(Exchange):
             with contextlib.suppress(Exception):  # the first error tells more
                 response.stream.close()
             raise
+        spoil_surplus(response.stream)
         response.stream.close()
         self.response = self.rebuilt(response, chunks)
         return self.response
@@ -91,6 +93,7 @@ class SyncExchange(Exchange):
             return response
         finally:
             leave(token)
+        spoil_surplus(response.stream)
         return self.saved(response, chunks)
 
     def raised(self, error: BaseException) -> Any:  # noqa: ANN401
@@ -150,6 +153,7 @@ class AsyncExchange(Exchange):
                 with contextlib.suppress(Exception):  # the first error tells more
                     await response.stream.aclose()
             raise
+        spoil_surplus(response.stream)
         await response.stream.aclose()
         self.response = self.rebuilt(response, chunks)
         return self.response
@@ -211,7 +215,10 @@ class AsyncExchange(Exchange):
             whole = await awaiting.bounded(drain(), clock, end)
         except Exception:  # noqa: BLE001 -- then it is closed, and that is all
             return response
-        return self.saved(response, chunks) if whole else response
+        if not whole:
+            return response
+        spoil_surplus(response.stream)
+        return self.saved(response, chunks)
 
     async def raised(self, error: BaseException) -> Any:  # noqa: ANN401
         """Clean up after a call that failed; return the answer in place of a refusal, None to raise the error."""

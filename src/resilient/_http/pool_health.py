@@ -47,6 +47,20 @@ def lost(transport: Any, leases: Collection[object]) -> int:  # noqa: ANN401 -- 
     return orphans + max(0, stale, garbage if garbage > _GARBAGE else 0)
 
 
+def spoil_surplus(stream: Any) -> None:  # noqa: ANN401
+    """Have a connection closed on which the server sent more than its answer, whose body has just ended.
+
+    The pool would hand the rest to the next request, as its answer. Only for HTTP/1.1: in HTTP/2
+    each answer has a stream of its own.
+    """
+    try:
+        state = stream._httpcore_stream._stream._connection._h11_state  # noqa: SLF001 -- there is no public place
+        if state.trailing_data[0]:
+            state.send_failed()
+    except AttributeError:  # a mock, HTTP/2, or another version
+        return
+
+
 def disown(transport: Any) -> None:  # noqa: ANN401
     """Close the sockets of a pool without a word to the other end, as far as they can be found.
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from resilient._http.pool_health import spoil_surplus
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
 from resilient.deadline import ambient, enter, leave
@@ -118,6 +119,7 @@ class Body(Open):
                 break
             ran += now() - began
             yield chunk
+        spoil_surplus(self._stream)
         self.close()
 
     def _closed_by(self, error: BaseException) -> BaseException:
@@ -177,6 +179,7 @@ class AsyncBody(Open):
                 raise
             ran += now() - began
             yield chunk
+        spoil_surplus(self._stream)
         await self.aclose()
 
     async def _closed_by(self, error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack
 
@@ -103,12 +104,17 @@ class Transport(Generic[_Inner]):
 
         return Cached(self, self.core, cache)
 
-    def begin(self, request: Any) -> tuple[Any, Callable[[Any], Any]]:  # noqa: ANN401
-        """Return the exchange of a request, and the woven function to hand it to."""
+    def begin(self, request: Any, *, whole: bool = False) -> tuple[Any, Callable[[Any], Any]]:  # noqa: ANN401
+        """Return the exchange of a request, and the woven function to hand it to.
+
+        With `whole` the body is read inside the attempt, as if the request asked for `buffer`.
+        """
         extensions = request.extensions
         route = self.routes.only or self.routes.find(request.url)
-        if len(extensions) != 1 or "timeout" not in extensions:
+        if whole or len(extensions) != 1 or "timeout" not in extensions:
             options, hops = self._asked(request, route)
+            if whole and options.stream is None:
+                options = replace(options, buffer=True)
             return self.exchange(route, request, options, hops), self._woven(route, options, hops)
         return self.exchange(route, request, DEFAULT, None), route.woven
 

@@ -99,10 +99,13 @@ class Send:
 
     Attributes:
         fields: Header fields in place of the request's own; None leaves them.
+        whole: Whether the body is to be read before the answer counts, as far as that is
+            possible: then a stale answer can stand in for one that breaks off.
 
     """
 
     fields: Fields | None = None
+    whole: bool = False
 
 
 @dataclass(slots=True)
