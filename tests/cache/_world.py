@@ -189,7 +189,8 @@ class World:
             return
         body = passed.got.handle
         middle = len(body) // 2
-        wanted = all([filling.take(part) for part in (body[:middle], body[middle:]) if part])
+        took = [filling.take(part) for part in (body[:middle], body[middle:]) if part]
+        wanted = all(took)
         if read == "broken":
             filling.broken()
         flow = filling.done()

@@ -110,7 +110,11 @@ def test_a_warning_of_the_origin_is_a_field_like_any_other(world: World) -> None
 def test_whatever_is_told_is_a_structured_field(detail: str, ttl: float, status: int | None, stored: bool) -> None:
     import http_sf
 
-    for value in (hit(ttl, detail), forwarded("stale", status, ttl=ttl, stored=stored, detail=detail), unserved(detail)):
+    for value in (
+        hit(ttl, detail),
+        forwarded("stale", status, ttl=ttl, stored=stored, detail=detail),
+        unserved(detail),
+    ):
         ((name, parameters),) = http_sf.parse(value, tltype="list")
         assert str(name) == "resilient"
         assert parameters["detail"] is not None

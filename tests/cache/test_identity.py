@@ -9,7 +9,7 @@ from resilient.cache import HttpCache
 from resilient.cache.identity import CREDENTIALS, SECRET_KEY
 from resilient.stores import Record
 from resilient.stores.memory import MemoryStore
-from tests.cache._world import URL, Answer, Sent, World
+from tests.cache._world import URL, Answer, World
 
 FRESH = {"Cache-Control": "max-age=60"}
 WORD = "hunter2-is-my-password"

@@ -249,7 +249,13 @@ def test_what_belongs_to_a_connection_or_proxy_is_not_stored_and_all_else_is() -
 
 def test_newer_fields_replace_stored_ones_but_not_those_that_the_bytes_depend_on() -> None:
     stored = [(b"A", b"1"), (b"a", b"2"), (b"B", b"3"), (b"Content-Length", b"5"), (b"Content-Encoding", b"gzip")]
-    newer = [(b"a", b"4"), (b"C", b"6"), (b"content-length", b"0"), (b"Content-Range", b"x"), (b"content-encoding", b"br")]
+    newer = [
+        (b"a", b"4"),
+        (b"C", b"6"),
+        (b"content-length", b"0"),
+        (b"Content-Range", b"x"),
+        (b"content-encoding", b"br"),
+    ]
     assert merged(stored, newer) == [
         (b"B", b"3"),
         (b"Content-Length", b"5"),

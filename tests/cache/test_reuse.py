@@ -40,7 +40,12 @@ def test_an_answer_is_used_for_its_own_address_only(world: World) -> None:
 
 @pytest.mark.parametrize(
     "same",
-    [URL + "#part", "HTTPS://API.example/thing", "https://api.example:443/thing", "https://user:word@api.example/thing"],
+    [
+        URL + "#part",
+        "HTTPS://API.example/thing",
+        "https://api.example:443/thing",
+        "https://user:word@api.example/thing",
+    ],
 )
 def test_addresses_that_mean_the_same_are_one(world: World, same: str) -> None:
     world.gives(MINUTE)
@@ -57,7 +62,9 @@ def test_long_addresses_stay_apart_and_keys_stay_short(world: World) -> None:
     assert world.store.stats().size < 3000
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "a b", "http://", "http://[::1", "//x/y", "http://h/\ud800", "x" * 3000])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "a b", "http://", "http://[::1", "//x/y", "http://h/\ud800", "x" * 3000]
+)
 def test_any_text_is_an_address(world: World, url: str) -> None:
     world.gives(MINUTE)
     world.ask(url)
@@ -117,7 +124,9 @@ def test_no_store_goes_past_the_cache_both_ways(world: World) -> None:
     assert world.ask().source == "fresh"
 
 
-@pytest.mark.parametrize(("directive", "source"), [("max-age=31", "fresh"), ("max-age=30", "fresh"), ("max-age=29", "origin")])
+@pytest.mark.parametrize(
+    ("directive", "source"), [("max-age=31", "fresh"), ("max-age=30", "fresh"), ("max-age=29", "origin")]
+)
 def test_max_age_takes_nothing_older(world: World, directive: str, source: str) -> None:
     world.gives(MINUTE)
     world.ask()
@@ -132,7 +141,9 @@ def test_max_age_0_takes_nothing_stored_at_all(world: World, directive: str) -> 
     assert asks(world, directive) == "origin"
 
 
-@pytest.mark.parametrize(("directive", "source"), [("min-fresh=29", "fresh"), ("min-fresh=30", "fresh"), ("min-fresh=31", "origin")])
+@pytest.mark.parametrize(
+    ("directive", "source"), [("min-fresh=29", "fresh"), ("min-fresh=30", "fresh"), ("min-fresh=31", "origin")]
+)
 def test_min_fresh_takes_only_what_is_fresh_for_so_long(world: World, directive: str, source: str) -> None:
     world.gives(MINUTE)
     world.ask()

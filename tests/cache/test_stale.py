@@ -328,7 +328,9 @@ def test_the_fetch_is_for_the_whole_and_has_no_conditions_of_the_client(world: W
 
 def test_a_fetch_of_a_body_that_is_too_large_ends_without_reading_it(clock: object) -> None:
     world = World(max_body=100)
-    stale(world, "stale-while-revalidate=60").gives({"Cache-Control": "max-age=10", "Content-Length": "101"}, b"x" * 101)
+    stale(world, "stale-while-revalidate=60").gives(
+        {"Cache-Control": "max-age=10", "Content-Length": "101"}, b"x" * 101
+    )
     world.ask()
     world.settle()
     assert len(world.closed) == 1

@@ -62,9 +62,7 @@ def dated(world: World, value: str) -> str:
         {"Pragma": "no-cache"},
     ],
 )
-def test_an_answer_that_is_not_fresh_or_must_not_be_stored_is_not_reused(
-    world: World, headers: dict[str, str]
-) -> None:
+def test_an_answer_that_is_not_fresh_or_must_not_be_stored_is_not_reused(world: World, headers: dict[str, str]) -> None:
     world.gives({name: dated(world, value) for name, value in headers.items()})
     assert not is_reused(world)
 
@@ -100,7 +98,9 @@ def test_all_fields_are_stored_but_those_of_the_connection(world: World) -> None
 
 
 def test_fields_that_no_cache_names_are_left_out(world: World) -> None:
-    world.gives([("Cache-Control", 'no-cache="a, B"'), ("Cache-Control", "max-age=60"), ("A", "1"), ("b", "2"), ("c", "3")])
+    world.gives(
+        [("Cache-Control", 'no-cache="a, B"'), ("Cache-Control", "max-age=60"), ("A", "1"), ("b", "2"), ("c", "3")]
+    )
     world.ask()
     again = world.ask()
     assert (again.source, again["a"], again["b"], again["c"]) == ("fresh", None, None, "3")

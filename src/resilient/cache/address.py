@@ -59,7 +59,8 @@ def prefix(url: str) -> str:
         ConfigError: If so much of a URL is not kept in keys.
 
     """
-    url = normal(url) if _URL.match(url) else url
+    parts = _URL.match(url)
+    url = normal(url) if parts is not None and parts[2] else url
     if len(url) > _READABLE:
         _check.refuse("prefix", url, f"a text of at most {_READABLE} characters")
     return PREFIX + url

@@ -212,5 +212,7 @@ class Case:
             return got
         self.cache.counts["misses"] += 1
         if got.status == _OK and not got.replaced and fit is not None:
-            yield from (update(self.cache, self.want, fit, got) if agrees(fit, got) else forget(fit))
+            same = agrees(fit, got)
+            if same is not None:
+                yield from (update(self.cache, self.want, fit, got) if same else forget(fit))
         return passed(got, self._why(judgement))

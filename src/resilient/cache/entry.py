@@ -173,9 +173,13 @@ def _made(parts: list[Any], longest: float) -> Entry:
         flags & OPEN != 0,
         while_revalidate,
         if_error,
-        None if span is None else Span(span[0] + 0, span[1] + 0, span[2] + 0, span[3].encode("latin-1")),
+        None if span is None else _span(*span),
         size,
     )
+
+
+def _span(first: int, last: int, total: int, asked: str) -> Span:
+    return Span(first + 0, last + 0, total + 0, asked.encode("latin-1"))
 
 
 def _text(value: bytes | None) -> str | None:

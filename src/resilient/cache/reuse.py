@@ -66,8 +66,8 @@ def stands_in(cache: HttpCache, entry: Entry, limits: Limits, now: float) -> boo
     age = entry.age(now)
     past = max(0.0, age - entry.lifetime)
     said = limits.stale_if_error
-    if said is None and (limits.no_cache or limits.min_fresh > 0 or _too_old(limits, age)):
-        return False
+    if said is None and (limits.no_cache or limits.min_fresh > 0 or limits.max_age is not None):
+        return False  # the request wants a fresh one; what it takes past its time is served without asking
     window = max(said or 0.0, entry.stale_if_error or 0.0, cache.stale_if_error or 0.0)
     return window > 0 and past <= min(window, cache.longest_stale)
 

@@ -121,16 +121,20 @@ def renewed(cache: HttpCache, want: Wanted, held: Held, got: Got) -> tuple[Entry
     return made.entry, made
 
 
-def agrees(held: Held, got: Got) -> bool:
-    """Tell whether an answer to HEAD is about what is stored (RFC 9111, 4.3.5)."""
+def agrees(held: Held, got: Got) -> bool | None:
+    """Tell whether an answer to HEAD is about what is stored (RFC 9111, 4.3.5).
+
+    None if it does not say: with neither validators nor a length it may be about another body.
+    """
     found = index(got.fields)
     tag, changed, length = (joined(found, name) for name in (b"etag", b"last-modified", b"content-length"))
     if tag is not None and tag != held.entry.etag:
         return False
     if changed is not None and changed != held.entry.modified:
         return False
-    size = held.entry.size if held.entry.span is None else held.entry.span.total
-    return length is None or length.strip() == b"%d" % size
+    if length is not None:
+        return length.strip() == b"%d" % held.entry.size
+    return None if tag is changed is None else True
 
 
 def unchanged(entry: Entry, want: Wanted) -> bool:
