@@ -84,7 +84,7 @@ class StaleCacheGuard(Asking):
 
     def ask(self, key: Key, end: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Turn:  # noqa: ANN401
         """Return a turn that is answered, or whose duty it is to call the function."""
-        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end))
+        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end), task=False)
         self.look(turn, self._start, args, kwargs)
         while turn.flight is not None:
             self.followed(turn, self.flights.follow(turn.flight, self.env.clock, turn.end))
@@ -94,7 +94,7 @@ class StaleCacheGuard(Asking):
 
     async def aask(self, key: Key, end: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Turn:  # noqa: ANN401
         """Do the same, waiting without blocking the thread."""
-        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end))
+        turn = Turn(key if self._policy.key else deepened(key), function, self.env.end(end), task=True)
         self.look(turn, self._astart, args, kwargs)
         while turn.flight is not None:
             self.followed(turn, await self.flights.afollow(turn.flight, self.env.clock, turn.end))
@@ -111,7 +111,7 @@ class StaleCacheGuard(Asking):
             return
         lead = self.flights.join(turn.key, now)
         if isinstance(lead, Lead):
-            work = Turn(turn.key, turn.call, NEVER)
+            work = Turn(turn.key, turn.call, NEVER, task=turn.task)
             work.lead = lead
             if not start(work, stored, args, kwargs):
                 work.taken().lose()

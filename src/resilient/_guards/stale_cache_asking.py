@@ -166,13 +166,11 @@ class Asking(Keeping):
     def unwound(turn: Turn, error: BaseException) -> Lead[Shared] | None:
         """Watch no longer; return the duty, or None if it was handed over because the call was ended from outside.
 
-        Thrown away, this may be the collector: nothing here takes a lock, and the context is another one.
+        Thrown away, this may be the collector: nothing here takes a lock, and a task's context is another one.
         """
-        if thrown_away(error):
-            turn.taken().lose()
-            return None
-        lead, _ = turn.over()
-        if isinstance(error, Exception):
+        thrown = thrown_away(error)
+        lead = turn.taken() if thrown and turn.task else turn.over()[0]
+        if isinstance(error, Exception) and not thrown:
             return lead
         lead.lose()
         return None

@@ -49,15 +49,30 @@ class Turn:
         kept: Whether its answer may be stored.
         began: Time at which the function was called.
         watch: Learns where the answer comes from.
+        task: Whether it is a task's: such a one may be ended in somebody else's context.
 
     """
 
-    __slots__ = ("_before", "answered", "began", "call", "end", "flight", "kept", "key", "lead", "result", "watch")
+    __slots__ = (
+        "_before",
+        "answered",
+        "began",
+        "call",
+        "end",
+        "flight",
+        "kept",
+        "key",
+        "lead",
+        "result",
+        "task",
+        "watch",
+    )
 
-    def __init__(self, key: tuple[Any, ...], call: Any, end: float) -> None:  # noqa: ANN401 -- any function
+    def __init__(self, key: tuple[Any, ...], call: Any, end: float, *, task: bool) -> None:  # noqa: ANN401 -- any function
         self.key = key
         self.call = call
         self.end = end
+        self.task = task
         self.answered = False
         self.result: Any = None
         self.lead: Lead[Shared] | None = None
@@ -86,6 +101,8 @@ class Turn:
 
     def taken(self) -> Lead[Shared]:
         """Return the duty, to be settled."""
+        if self.watch is not None:
+            self.watch.flight = None  # which will hold the error, whose traceback holds this
         lead, self.lead = self.lead, None
         assert lead is not None  # noqa: S101 -- who calls the function leads
         return lead
