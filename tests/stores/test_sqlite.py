@@ -290,10 +290,10 @@ def test_two_stores_on_one_file_are_one(path, store):
 def test_what_is_durable_waits_for_the_disk(path, tmp_path):
     for durable, level in ((False, 1), (True, 2)):
         with closing(SqliteStore(tmp_path / f"{durable}.db", durable=durable)) as store:
-            for writes in (True, False):
+            for role in ("read", "write", "fold"):
                 run = store._database.run
-                assert run(lambda db: db.execute("PRAGMA synchronous").fetchone(), writes=writes) == (level,)
-                assert run(lambda db: db.execute("PRAGMA journal_mode").fetchone(), writes=writes) == (b"wal",)
+                assert run(lambda db: db.execute("PRAGMA synchronous").fetchone(), role=role) == (level,)
+                assert run(lambda db: db.execute("PRAGMA journal_mode").fetchone(), role=role) == (b"wal",)
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_what_was_read_is_noted_with_the_next_changes(store):
         store.get(f"{number}")
     put(store, "a")
     put(store, "b")
-    used = store._database.run(lambda db: db.execute("SELECT key FROM records WHERE used").fetchall(), writes=False)
+    used = store._database.run(lambda db: db.execute("SELECT key FROM records WHERE used").fetchall(), role="read")
     assert sorted(int(key) for (key,) in used) == list(range(0, 40, 2))
     assert not store._marks
 
@@ -335,6 +335,47 @@ def test_a_record_is_new_at_each_look(store):
     (first,) = store.get("key")
     first.memo = "decoded"
     assert store.get("key")[0].memo is None
+
+
+def test_the_log_is_folded_in_beside_the_changes(path):
+    with closing(SqliteStore(path)) as store:
+        log = path.with_name("store.db-wal")
+        largest = 0
+        for number in range(800):
+            put(store, f"{number % 20}", bytes(60_000))
+            largest = max(largest, log.stat().st_size)
+        assert largest < 24 * 1024 * 1024, "48 MB were written"
+        assert path.stat().st_size > 1_000_000
+
+
+def test_a_change_does_not_wait_for_the_folding(path, monkeypatch):
+    inside, go = threading.Event(), threading.Event()
+
+    def slow(db):
+        inside.set()
+        assert go.wait(20)
+
+    monkeypatch.setattr(database, "fold", slow)
+    with closing(SqliteStore(path)) as store:
+        for number in range(400):
+            put(store, f"{number}", bytes(20_000))
+        assert inside.wait(10)
+        assert bodies(store, "399") == [bytes(20_000)]
+        go.set()
+
+
+def test_a_log_that_cannot_be_folded_is_reported_and_stops_nothing(path, monkeypatch, caplog):
+    def broken(db):
+        raise sqlite3.OperationalError
+
+    monkeypatch.setattr(database, "fold", broken)
+    with closing(SqliteStore(path)) as store:
+        for number in range(600):
+            put(store, f"{number}", bytes(20_000))
+        end = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < end:
+            time.sleep(0.01)
+    assert "Database.fold raised OperationalError" in caplog.text
 
 
 # -- room --------------------------------------------------------------------------------------
@@ -386,15 +427,15 @@ def test_wrong_totals_are_counted_again(store):
     for wrong in ("-1", "'text'", "NULL", "x'00'"):
         with contextlib.suppress(sqlite3.IntegrityError):
             store._database.run(
-                lambda db, wrong=wrong: db.execute(f"UPDATE OR IGNORE totals SET entries = {wrong}"), writes=True
+                lambda db, wrong=wrong: db.execute(f"UPDATE OR IGNORE totals SET entries = {wrong}"), role="write"
             )
         put(store, "0", pinned=True)
         found = store._database.run(
             lambda db: db.execute("SELECT entries, size, pinned_entries, pinned_size FROM totals").fetchone(),
-            writes=False,
+            role="read",
         )
         assert found == (5, right.size, 1, right.size // 5)
-    store._database.run(lambda db: db.execute("DELETE FROM totals").rowcount, writes=True)
+    store._database.run(lambda db: db.execute("DELETE FROM totals").rowcount, role="write")
     version = store.get("0")[0].version
     assert put(store, "5") > version
 
@@ -402,7 +443,7 @@ def test_wrong_totals_are_counted_again(store):
 def test_totals_that_promise_too_much_are_counted_again(path):
     with closing(SqliteStore(path, max_entries=5)) as store:
         put(store, "a")
-        store._database.run(lambda db: db.execute("UPDATE totals SET entries = 1000").rowcount, writes=True)
+        store._database.run(lambda db: db.execute("UPDATE totals SET entries = 1000").rowcount, role="write")
         with pytest.raises(StoreFull):
             put(store, "b")
         assert put(store, "b") is not None, "now they are right"
@@ -494,7 +535,7 @@ def test_no_two_threads_are_ever_at_one_connection(store):
         time.sleep(0.0005)
         del busy[id(db)]
 
-    together(12, lambda index: [store._database.run(use_it, writes=index % 3 == 0) for _ in range(15)])
+    together(12, lambda index: [store._database.run(use_it, role="read" if index % 3 else "write") for _ in range(15)])
     assert len(seen) <= 5
 
 
@@ -507,7 +548,7 @@ def test_a_thread_waits_for_a_connection_no_longer_than_the_patience(path):
             inside.set()
             go.wait(10)
 
-        holder = threading.Thread(target=store._database.run, args=(hold,), kwargs={"writes": True})
+        holder = threading.Thread(target=store._database.run, args=(hold,), kwargs={"role": "write"})
         holder.start()
         assert inside.wait(10)
         begun = time.monotonic()
@@ -533,7 +574,7 @@ def test_a_connection_lost_to_a_signal_is_replaced(store):
     gc.collect()
     assert bodies(store, "key") == [b"body"]
     put(store, "other")
-    assert [line.qsize() for line in lines.values()] == [1, 4]
+    assert [line.qsize() for line in lines.values()] == [1, 4, 1]
 
     def cut(db):
         db.execute("BEGIN IMMEDIATE")
@@ -541,9 +582,31 @@ def test_a_connection_lost_to_a_signal_is_replaced(store):
         raise Cut
 
     with pytest.raises(Cut):
-        store._database.run(cut, writes=True)
+        store._database.run(cut, role="write")
     assert bodies(store, "key") == [b"body"]
     put(store, "third")
+
+
+def test_a_connection_that_is_in_use_while_the_store_is_closed_is_closed_afterwards(path):
+    store = SqliteStore(path)
+    put(store, "key")
+    inside, go = threading.Event(), threading.Event()
+
+    def slowly(db):
+        inside.set()
+        go.wait(10)
+        return db.execute("SELECT count(*) FROM records").fetchone()
+
+    result = []
+    worker = threading.Thread(target=lambda: result.append(store._database.run(slowly, role="read")))
+    worker.start()
+    assert inside.wait(10)
+    store.close()
+    assert descriptors(path)
+    go.set()
+    worker.join(10)
+    assert result == [(1,)]
+    assert descriptors(path) == []
 
 
 def test_a_store_closed_by_one_thread_is_opened_again_by_the_others(store):

@@ -144,7 +144,7 @@ def test_a_row_that_makes_no_sense_is_removed_by_whoever_comes_across_it(change,
     assert store.purge(tag="tag") >= len(KEYS) - 1
     assert store.stats() == (type(store.stats()))(0, 0, 0, store.stats().corrupt)
     assert store.stats().corrupt >= 1
-    totals = store._database.run(lambda db: db.execute("SELECT entries, size FROM totals").fetchone(), writes=False)
+    totals = store._database.run(lambda db: db.execute("SELECT entries, size FROM totals").fetchone(), role="read")
     assert totals == (0, 0)
 
 

@@ -134,10 +134,10 @@ def test_what_is_in_flight_at_the_fork_is_waited_for(path):
             time.sleep(0.2)
             return db.execute("SELECT count(*) FROM records").fetchone()
 
-        for writes in (True, False):
+        for role in ("read", "write", "fold"):
             result = []
             worker = threading.Thread(
-                target=lambda writes=writes, result=result: result.append(store._database.run(slowly, writes=writes))
+                target=lambda role=role, result=result: result.append(store._database.run(slowly, role=role))
             )
             worker.start()
             assert inside.wait(10)
@@ -163,7 +163,7 @@ def test_a_child_forked_while_a_connection_stays_in_flight_keeps_its_hands_off_t
             inside.set()
             go.wait(20)
 
-        worker = threading.Thread(target=store._database.run, args=(hang,), kwargs={"writes": False})
+        worker = threading.Thread(target=store._database.run, args=(hang,), kwargs={"role": "read"})
         worker.start()
         assert inside.wait(10)
 

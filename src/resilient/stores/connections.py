@@ -11,9 +11,10 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 from resilient import clock
 from resilient._runtime import live
@@ -22,8 +23,13 @@ __all__ = ["Connections"]
 
 T = TypeVar("T")
 
-_READERS = 4
-"""How many reads run at the same time; one more thread is at work while another writes."""
+Role = Literal["read", "write", "fold"]
+"""What a connection is used for: "fold" takes the write-ahead log into the file, while others go on."""
+
+_SLOTS: Mapping[Role, int] = MappingProxyType({"write": 1, "read": 4, "fold": 1})
+"""How many threads may be at it at the same time; who has the only writer's slot is alone to take all others."""
+
+_ALL = sum(_SLOTS.values())
 
 _FORK_PATIENCE = 1.0
 """Seconds that a fork waits for connections in flight, at most."""
@@ -72,25 +78,25 @@ class Connections:
 
     Args:
         path: The file.
-        connect: Opens a connection to it, given whether it is to write.
-        patience: Seconds that a thread waits for its turn to write; half of it for its turn to read.
+        connect: Opens a connection to it, given its role.
+        patience: Seconds that a thread waits for its turn; half of it for its turn to read.
 
     """
 
     __slots__ = ("__weakref__", "_connect", "_lines", "_parked", "_path", "_patience", "era")
 
-    def __init__(self, path: str, connect: Callable[[bool], sqlite3.Connection], patience: float) -> None:
+    def __init__(self, path: str, connect: Callable[[Role], sqlite3.Connection], patience: float) -> None:
         self._path = path
         self._connect = connect
         self._patience = patience
-        self._lines = {True: _line(1), False: _line(_READERS)}  # by whether they write
+        self._lines = {role: _line(slots) for role, slots in _SLOTS.items()}
         self._parked: dict[int, list[tuple[SimpleQueue[Slot], Slot]]] = {}
         self.era = object()
         """Connections of an older era are opened anew before their next use."""
         live.add(self)
         live.around_forks(self)
 
-    def run(self, function: Callable[..., T], *args: Any, writes: bool) -> T:  # noqa: ANN401 -- any function's
+    def run(self, function: Callable[..., T], *args: Any, role: Role) -> T:  # noqa: ANN401 -- any function's
         """Call a function with a connection; one that it raises over is closed.
 
         Raises:
@@ -101,7 +107,7 @@ class Connections:
         if self._path in _tainted:
             message = "a connection was in use while this process was forked, so this file cannot be used here"
             raise RuntimeError(message)
-        line, patience = self._lines[writes], self._patience if writes else self._patience / 2
+        line, patience = self._lines[role], self._patience / 2 if role == "read" else self._patience
         try:
             slot = line.get(timeout=patience)
         except Empty:
@@ -113,12 +119,14 @@ class Connections:
             db = slot.db
             if db is None:
                 slot.era = self.era
-                slot.db = db = self._connect(writes)
+                slot.db = db = self._connect(role)
             return function(db, *args)
         except BaseException:
             slot.close()
             raise
         finally:
+            if slot.era is not self.era:  # closed, or the file was found broken, meanwhile
+                slot.close()
             line.put(slot)
 
     def expire(self) -> None:
@@ -128,8 +136,8 @@ class Connections:
     def close(self) -> None:
         """Close every connection, those in use as soon as they are not; later calls open new ones."""
         self.expire()
-        for line, slots in ((self._lines[True], 1), (self._lines[False], _READERS)):
-            for _ in range(slots):
+        for role, line in self._lines.items():
+            for _ in range(_SLOTS[role]):
                 try:
                     slot = line.get_nowait()
                 except Empty:
@@ -143,7 +151,7 @@ class Connections:
         """Take all slots out of use and close them. Who holds the slot of the writer is the only one to try."""
         end = clock.SYSTEM.now() + _FORK_PATIENCE
         parked = self._parked.setdefault(get_ident(), [])
-        for line in (self._lines[True], *[self._lines[False]] * _READERS):
+        for line in [line for role, line in self._lines.items() for _ in range(_SLOTS[role])]:
             try:
                 slot = line.get(timeout=max(0.0, end - clock.SYSTEM.now()))
             except Empty:
@@ -158,10 +166,10 @@ class Connections:
 
     def renew(self) -> None:
         """Go on in the child with connections of its own, if none was open at the fork."""
-        if not any(len(parked) > _READERS for parked in self._parked.values()):
+        if not any(len(parked) == _ALL for parked in self._parked.values()):
             _tainted.add(self._path)
         self._parked.clear()
-        self._lines = {True: _line(1), False: _line(_READERS)}
+        self._lines = {role: _line(slots) for role, slots in _SLOTS.items()}
 
     def use_clock(self, clock: clock.Clock) -> None:
         """Do nothing: what is waited for here are other threads and processes."""

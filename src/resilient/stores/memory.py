@@ -7,19 +7,16 @@ from math import inf
 from threading import RLock
 from typing import Any
 
-from resilient import _check, clock
+from resilient import clock
 from resilient._runtime import live
 from resilient.stores.contract import Record, Stats, StoreFull
-from resilient.stores.entry import Entry, name
+from resilient.stores.entry import Bounds, Entry, name
 from resilient.stores.shelves import Kept, Shelves
 
 __all__ = ["MemoryStore"]
 
 _SWEPT = 64
 """How many records that are over one change clears away."""
-
-_SHARE = 4
-"""One record takes at most this part of the bytes, so that it never drives out all others."""
 
 
 class MemoryStore:
@@ -49,7 +46,7 @@ class MemoryStore:
 
     """
 
-    __slots__ = ("__weakref__", "_find", "_lock", "_now", "_shelves", "_torn", "max_record_bytes", "max_variants")
+    __slots__ = ("__weakref__", "_find", "_lock", "_most", "_now", "_shelves", "_torn")
 
     blocking = False
     """No method waits for anything but another thread's few steps."""
@@ -63,29 +60,15 @@ class MemoryStore:
         max_variants: int = 64,
     ) -> None:
         """Check the bounds."""
-        entries = _check.count("max_entries", max_entries)
-        size = _check.count("max_bytes", max_bytes)
-        if max_record_bytes is None:
-            max_record_bytes = max(1, size // _SHARE)
-        self.max_record_bytes = min(size, _check.count("max_record_bytes", max_record_bytes))
-        self.max_variants = _check.count("max_variants", max_variants)
-        self._shelves = Shelves(entries, size)
+        bounds = Bounds(max_entries, max_bytes, max_variants, max_record_bytes)
+        self._most = bounds.most
+        self._shelves = Shelves(bounds)
         self._find = self._shelves.by_key.get
         # Re-entrant only to tell who holds it: see `_enter`.
         self._lock: Any = RLock()
         self._torn = False
         self._now = clock.current().now
         live.add(self)
-
-    @property
-    def max_entries(self) -> int:
-        """How many records there may be."""
-        return self._shelves.max_entries
-
-    @property
-    def max_bytes(self) -> int:
-        """How many bytes they may have together."""
-        return self._shelves.max_bytes
 
     # A shelf never changes after it was put up, but for its mark: a reader needs no lock.
     def get(self, key: str) -> Sequence[Record]:
@@ -128,10 +111,7 @@ class MemoryStore:
             ConfigError: If the lifetime is not above 0.
 
         """
-        entry = Entry(key, record, lifetime, tags, expected)
-        if entry.size > self.max_record_bytes:
-            message = f"a record of {entry.size} bytes, where {self.max_record_bytes} are allowed"
-            raise StoreFull(message)
+        entry = Entry(key, record, lifetime, tags, expected, self._most)
         mine = Record(entry.variant, entry.head, entry.body, 0, record.memo)
         kept = Kept(mine, self._now() + entry.lifetime, entry.tags, entry.size, pinned=pinned)
         gone: list[Kept] = []  # dropped after the lock: a `memo` may have a finaliser
@@ -142,7 +122,7 @@ class MemoryStore:
                 version = None
             else:
                 try:
-                    version = shelves.place(key, kept, now, gone, self.max_variants)
+                    version = shelves.place(key, kept, now, gone)
                 except StoreFull:
                     self._torn = False
                     raise

@@ -13,6 +13,7 @@ from itertools import islice
 from math import inf
 
 from resilient.stores.contract import Record, StoreFull
+from resilient.stores.entry import Bounds
 
 _PASSED = 64
 """How many marked keys are passed for one record that has to go; then the next one goes, marked or not."""
@@ -55,9 +56,8 @@ class Shelf:
 class Shelves:
     """All shelves. Whoever changes them holds the store's lock; `by_key` is read without it."""
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
-        self.max_entries = max_entries
-        self.max_bytes = max_bytes
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self.by_key: dict[str, Shelf] = {}
         self.evicted = 0
         self._version = 0
@@ -96,22 +96,22 @@ class Shelves:
         found = ((key, self.find(key, variant)) for key, variant in self._tags.get(tag, ()))
         return [(key, each) for key, each in found if each is not None]
 
-    def place(self, key: str, new: Kept, now: float, gone: list[Kept], most: int) -> int:
+    def place(self, key: str, new: Kept, now: float, gone: list[Kept]) -> int:
         """Put a record in the place of the one of its variant, making room; return its version.
 
         Raises:
             StoreFull: If there is no room; nothing has changed then.
 
         """
-        if not self._fits(key, new, most):
+        if not self._fits(key, new):
             self.sweep(now, gone)
-            if not self._fits(key, new, most):
+            if not self._fits(key, new):
                 message = f"no room for {new.size} bytes: what is there is pinned"
                 raise StoreFull(message)
         self._version += 1
         new.record.version = self._version
         before = self.find(key, new.record.variant)
-        self._make_room(key, new, before, gone, most)
+        self._make_room(key, new, before, gone)
         shelf = self.by_key.get(key)
         others = () if shelf is None else tuple(each for each in shelf.kept if each is not before)
         self.by_key[key] = Shelf((new, *others), used=shelf is not None)
@@ -121,26 +121,26 @@ class Shelves:
         self._count(key, new)
         return self._version
 
-    def _fits(self, key: str, new: Kept, most: int) -> bool:
+    def _fits(self, key: str, new: Kept) -> bool:
         """Tell whether there is room, or would be without all that may give way."""
         before = self.find(key, new.record.variant)
         entries, size = self._pinned_entries, self._pinned_size
         if before is not None and before.pinned:
             entries, size = entries - 1, size - before.size
         shelf = self.by_key.get(key)
-        crowded = shelf is not None and before is None and len(shelf.kept) >= most
+        crowded = shelf is not None and before is None and len(shelf.kept) >= self._bounds.variants
         return (
-            entries < self.max_entries
-            and size + new.size <= self.max_bytes
+            entries < self._bounds.entries
+            and size + new.size <= self._bounds.size
             and not (crowded and shelf is not None and all(each.pinned for each in shelf.kept))
         )
 
-    def _make_room(self, key: str, new: Kept, before: Kept | None, gone: list[Kept], most: int) -> None:
+    def _make_room(self, key: str, new: Kept, before: Kept | None, gone: list[Kept]) -> None:
         entries, size = (1, new.size) if before is None else (0, new.size - before.size)
         shelf = self.by_key.get(key)
-        if entries and shelf is not None and len(shelf.kept) >= most:
+        if entries and shelf is not None and len(shelf.kept) >= self._bounds.variants:
             self._evict(key, next(each for each in reversed(shelf.kept) if not each.pinned), gone)
-        while (heavy := self.size + size > self.max_bytes) or self.entries + entries > self.max_entries:
+        while (heavy := self.size + size > self._bounds.size) or self.entries + entries > self._bounds.entries:
             self._evict(*self._victim(before, heavy=heavy), gone)
 
     def take(self, key: str, kept: Kept, gone: list[Kept]) -> None:

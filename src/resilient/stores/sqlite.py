@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from resilient import _check, clock, faults
 from resilient.stores.contract import Record, Stats, StoreFull
-from resilient.stores.entry import Entry, name
+from resilient.stores.entry import Bounds, Entry, name
 from resilient.stores.sqlite_database import Database
 from resilient.stores.sqlite_file import full
 from resilient.stores.sqlite_path import usable
-from resilient.stores.sqlite_room import Bounds, place, remove_matching, remove_of_key
+from resilient.stores.sqlite_room import place, remove_matching, remove_of_key
 from resilient.stores.sqlite_rows import BACK, Found, Sheet, counted, encoded, read
 from resilient.stores.sqlite_writing import Writing
 
@@ -24,11 +24,11 @@ __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
 
-_SHARE = 4
-"""One record takes at most this part of the bytes, so that it never drives out all others."""
-
 _LARGEST = 500_000_000
 """Bytes of the largest record: SQLite's own limit is twice that."""
+
+_FOLDED = 4 * 1024 * 1024
+"""About how many bytes are written to the log before it is folded into the file."""
 
 _MOST_MARKS = 256
 """How many records are remembered as read until the next change."""
@@ -94,17 +94,13 @@ class SqliteStore:
         direct_reads: bool = True,
     ) -> None:
         """Check the settings, and the file if there is one."""
-        size = _check.count("max_bytes", max_bytes)
-        if max_record_bytes is None:
-            max_record_bytes = max(1, size // _SHARE)
-        self.max_record_bytes = min(size, _LARGEST, _check.count("max_record_bytes", max_record_bytes))
-        entries, variants = _check.count("max_entries", max_entries), _check.count("max_variants", max_variants)
-        self._bounds = Bounds(entries, size, variants)
+        self._bounds = Bounds(max_entries, max_bytes, max_variants, max_record_bytes)
+        self._most = min(_LARGEST, self._bounds.most)
         self.patience = _check.seconds("patience", patience)
         self.direct_reads = _check.flag("direct_reads", direct_reads)
         self._marks: dict[int, None] = {}
         self._latest = 0.0
-        self._evicted = self._corrupt = 0
+        self._logged = self._evicted = self._corrupt = 0
         self._database = Database(usable(path), self.patience, durable=_check.flag("durable", durable))
         weakref.finalize(self, self._database.close)
         self._database.recognise()
@@ -113,16 +109,6 @@ class SqliteStore:
     def path(self) -> Path:
         """The file."""
         return self._database.path
-
-    @property
-    def max_entries(self) -> int:
-        """How many records there may be."""
-        return self._bounds.entries
-
-    @property
-    def max_bytes(self) -> int:
-        """How many bytes they may have together."""
-        return self._bounds.size
 
     def get(self, key: str) -> Sequence[Record]:
         """Return the records of a key whose lifetime is not over, the one written last first."""
@@ -167,15 +153,19 @@ class SqliteStore:
             OSError: If it cannot be made, or other threads kept it for too long.
 
         """
-        entry = Entry(key, record, lifetime, tags, expected)
-        if entry.size > self.max_record_bytes:
-            message = f"a record of {entry.size} bytes, where {self.max_record_bytes} are allowed"
-            raise StoreFull(message)
+        entry = Entry(key, record, lifetime, tags, expected, self._most)
         sheet = Sheet(
             *(encoded(entry.key), encoded(entry.variant), entry.head, entry.body, entry.lifetime, pinned),
             *(tuple(map(encoded, entry.tags)), entry.size),
         )
-        writing, version = self._write(place, self._bounds, sheet, expected)
+        try:
+            writing, version = self._write(place, self._bounds, sheet, expected)
+        except sqlite3.Error as fault:
+            if not full(fault):
+                raise
+            faults.report(SqliteStore.put, fault)  # to be seen, though all else goes on
+            message = "the disk is full"
+            raise StoreFull(message) from fault
         if writing.full:
             raise StoreFull(writing.full)
         return version
@@ -212,14 +202,12 @@ class SqliteStore:
         self._database.close()
 
     def _write(self, change: Callable[..., T], *args: Any) -> tuple[Writing, T]:  # noqa: ANN401 -- those of the change
-        try:
-            return self._database.write(self._change, clock.current().wall(), change, args)
-        except sqlite3.Error as fault:
-            if not full(fault):
-                raise
-            faults.report(SqliteStore.put, fault)  # to be seen, though reads go on
-            message = "the disk is full"
-            raise StoreFull(message) from fault
+        writing, result = self._database.write(self._change, clock.current().wall(), change, args)
+        self._logged += writing.logged
+        if self._logged > _FOLDED:
+            self._logged = 0
+            self._database.fold()
+        return writing, result
 
     def _change(
         self, db: sqlite3.Connection, now: float, change: Callable[..., T], args: tuple[Any, ...]

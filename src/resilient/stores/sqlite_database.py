@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resilient import _check, clock
-from resilient.stores.connections import Connections
-from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, final
+from resilient import _check, clock, faults
+from resilient._runtime import threads
+from resilient.stores.connections import Connections, Role
+from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, final, fold
 from resilient.stores.sqlite_path import identity, move_aside
 from resilient.stores.sqlite_rows import BACK, newest
 
@@ -35,7 +38,18 @@ class Database:
 
     """
 
-    __slots__ = ("_connections", "_durable", "_identity", "_looked", "_patience", "ahead", "close", "moved", "path")
+    __slots__ = (
+        "_connections",
+        "_durable",
+        "_folds",
+        "_identity",
+        "_looked",
+        "_patience",
+        "ahead",
+        "close",
+        "moved",
+        "path",
+    )
 
     def __init__(self, path: Path, patience: float, *, durable: bool) -> None:
         self.path = path
@@ -43,6 +57,7 @@ class Database:
         self._durable = durable
         self._identity: tuple[int, int] | None = None
         self._looked = 0.0
+        self._folds: deque[None] = deque([None])
         self.moved = 0
         """How often the file was broken, and moved aside here."""
         self.ahead = False
@@ -59,7 +74,7 @@ class Database:
         """
         try:
             if self.path.exists():
-                self.run(newest, writes=False)
+                self.run(newest, role="read")
         except ForeignDatabase:
             _check.refuse("path", str(self.path), "a new file or one of a SqliteStore, no other application's database")
         except (sqlite3.Error, OSError, RuntimeError, AnotherVersion):
@@ -70,18 +85,18 @@ class Database:
         if not -_LOOKED < now - self._looked < _LOOKED:
             self._look()
             self._looked = now
-        return self.run(function, *args, writes=False)
+        return self.run(function, *args, role="read")
 
     def write(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
         """Call a function that writes; nobody else in this process writes meanwhile."""
         self._look()
-        return self.run(function, *args, writes=True)
+        return self.run(function, *args, role="write")
 
-    def run(self, function: Callable[..., T], *args: Any, writes: bool) -> T:  # noqa: ANN401
+    def run(self, function: Callable[..., T], *args: Any, role: Role) -> T:  # noqa: ANN401
         """Call a function with a connection: again with a new one where that may help, then with a new file."""
         for attempt in range(_ATTEMPTS):
             try:
-                return self._connections.run(function, *args, writes=writes)
+                return self._connections.run(function, *args, role=role)
             except (sqlite3.Error, AnotherVersion) as fault:
                 if not broken(fault) and (final(fault) or (attempt and not self._replaced())):
                     raise
@@ -89,7 +104,26 @@ class Database:
                 if broken(fault) and attempt:
                     self.close()
                     self.moved += move_aside(self.path, self._identity, fault, self._patience)
-        return self._connections.run(function, *args, writes=writes)
+        return self._connections.run(function, *args, role=role)
+
+    def fold(self) -> None:
+        """Have the write-ahead log taken into the file, in another thread: it waits for the disk twice."""
+        try:
+            self._folds.pop()
+        except IndexError:  # it is being done
+            return
+        try:
+            threads.start(Context(), self._fold, (), {})
+        except RuntimeError:  # no more threads: SQLite does it by itself when the log gets long
+            self._folds.append(None)
+
+    def _fold(self) -> None:
+        try:
+            self._connections.run(fold, role="fold")
+        except Exception as fault:  # noqa: BLE001 -- nobody waits for it, and whoever writes next meets the same
+            faults.report(Database.fold, fault)
+        finally:
+            self._folds.append(None)
 
     def _replaced(self) -> bool:
         """Tell whether somebody has removed or replaced the file, perhaps because it was broken."""
@@ -100,10 +134,10 @@ class Database:
         if self._replaced():
             self._connections.expire()
 
-    def _connect(self, writes: bool) -> sqlite3.Connection:  # noqa: FBT001 -- called back
+    def _connect(self, role: Role) -> sqlite3.Connection:
         before = identity(self.path)
         try:
-            db = connect(self.path, self._patience if writes else self._patience / 2, durable=self._durable)
+            db = connect(self.path, self._patience / 2 if role == "read" else self._patience, durable=self._durable)
         finally:
             self._identity = identity(self.path) if before is None else before
         self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK

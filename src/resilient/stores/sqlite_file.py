@@ -10,7 +10,7 @@ from pathlib import Path
 from resilient import clock
 from resilient.stores.sqlite_path import create
 
-__all__ = ["APPLICATION", "SCHEMA", "AnotherVersion", "ForeignDatabase", "broken", "connect", "final", "full"]
+__all__ = ["APPLICATION", "SCHEMA", "AnotherVersion", "ForeignDatabase", "broken", "connect", "final", "fold", "full"]
 
 APPLICATION = 0x72736C74
 """Says in the file's header whose it is: "rslt"."""
@@ -39,6 +39,9 @@ IN_COMMIT = "resilient_in_commit"
 """Set on an error that leaves open whether a transaction is in the file."""
 
 _WAL_LIMIT = 4 * 1024 * 1024
+_WAL_PAGES = 4_000
+"""After so many pages SQLite folds the log in by itself, in the middle of a change; we begin earlier, beside."""
+
 _PAUSE = 0.005
 _BROKEN = frozenset(
     {
@@ -117,10 +120,16 @@ def connect(path: Path, patience: float, *, durable: bool) -> sqlite3.Connection
         _log_ahead(db, patience)
         db.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def fold(db: sqlite3.Connection) -> None:
+    """Take the write-ahead log into the file, as far as nobody still reads it."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _ours(db: sqlite3.Connection) -> bool:

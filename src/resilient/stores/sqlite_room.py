@@ -7,12 +7,11 @@ Each transaction does a little of it only, so that nobody waits long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from resilient.stores.entry import Bounds
 from resilient.stores.sqlite_rows import Row, Sheet
 from resilient.stores.sqlite_writing import Writing
 
-__all__ = ["Bounds", "place", "remove_matching", "remove_of_key"]
+__all__ = ["place", "remove_matching", "remove_of_key"]
 
 _SWEPT = 8
 """How many records that are over one change clears away."""
@@ -32,15 +31,6 @@ _MOST_EVICTED = 256
 _UNDER = "WHERE key >= ?1 AND key < ?2 AND version <= ?3 LIMIT ?4"
 _TAGGED = """WHERE version IN (SELECT version FROM tags WHERE tag = ?5)
     AND key >= ?1 AND (?2 = X'' OR key < ?2) AND version <= ?3 LIMIT ?4"""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much there may be: records, their bytes, and records of one key."""
-
-    entries: int
-    size: int
-    variants: int
 
 
 def _sweep(writing: Writing, most: int = _SWEPT) -> int:

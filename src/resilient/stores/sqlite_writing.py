@@ -12,6 +12,9 @@ from resilient.stores.sqlite_rows import BACK, COLUMNS, Row, Sheet, Totals
 
 __all__ = ["Writing"]
 
+_PAGES = 24 * 1024
+"""About how many bytes one change adds to the log, besides what the record has."""
+
 
 class Writing:
     """A block in which a file is changed, whole or not at all.
@@ -22,7 +25,7 @@ class Writing:
 
     """
 
-    __slots__ = ("_before", "_torn", "corrupt", "db", "evicted", "full", "now", "totals")
+    __slots__ = ("_before", "_torn", "corrupt", "db", "evicted", "full", "logged", "now", "totals")
 
     def __init__(self, db: sqlite3.Connection, now: float) -> None:
         self.db = db
@@ -31,6 +34,8 @@ class Writing:
         """How many damaged records were found and removed on the way."""
         self.evicted = 0
         """How many made room for others."""
+        self.logged = _PAGES
+        """About how many bytes this has added to the log."""
         self.full = ""
         """Why there was no room, if so."""
         self._torn = False
@@ -97,6 +102,7 @@ class Writing:
             db.executemany("INSERT INTO tags VALUES (?, ?)", [(tag, version) for tag in sheet.tags])
         totals.entries += 1
         totals.size += sheet.size
+        self.logged += sheet.size
         if sheet.pinned:
             totals.pinned_entries += 1
             totals.pinned_size += sheet.size
