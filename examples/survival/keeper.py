@@ -15,6 +15,9 @@ from examples.survival.phases import KILLED, RESTARTED, spans
 
 __all__ = ["Keeper"]
 
+LONGEST = 0.3
+"""Seconds that the crash waits for an order."""
+
 
 class Keeper:
     """Plays the shop's part of the script.
@@ -92,7 +95,7 @@ class Keeper:
         """Kill the shop while it carries out an order: before, or just after, that took effect."""
         self._busy.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._busy.wait(), 1.0)
+            await asyncio.wait_for(self._busy.wait(), LONGEST)
         await asyncio.sleep(self._random.uniform(0.0, 0.06))
         await self._shop.kill()
         await self._listening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -12,20 +13,22 @@ from examples.survival.mischief import Application
 from resilient.idempotency import IdempotencyMiddleware, KeyBook, recorded_response
 from resilient.stores import SqliteStore
 
-__all__ = ["accepted", "guarded", "opened", "resolve"]
+__all__ = ["accepted", "book", "guarded", "resolve"]
+
+KEYS = "keys.sqlite"
 
 LEASE = 1.0
 """Seconds that a shop may be silent before its orders are in doubt; short, because this demo is."""
 
 
-def opened(folder: Path) -> KeyBook:
-    """Open the book, from whichever process."""
-    return KeyBook(SqliteStore(folder / "keys.sqlite"), name="orders", lease=LEASE)
+def book(store: SqliteStore) -> KeyBook:
+    """Return the shop's book, in whichever process."""
+    return KeyBook(store, name="orders", lease=LEASE)
 
 
 def guarded(shop: Application, folder: Path) -> IdempotencyMiddleware:
     """Return the shop behind the middleware: all that a service has to do."""
-    return IdempotencyMiddleware(shop, opened(folder))
+    return IdempotencyMiddleware(shop, book(SqliteStore(folder / KEYS)))
 
 
 def accepted(order: str) -> bytes:
@@ -33,7 +36,7 @@ def accepted(order: str) -> bytes:
     return json.dumps({"order": order, "accepted": True}).encode()
 
 
-def resolve(folder: Path, doubts: Mapping[str, str]) -> Counter[str]:
+def resolve(folder: Path, doubts: Mapping[str, str]) -> dict[str, int]:
     """End doubts as an operator does, who looks at what was done: at the ledger.
 
     Args:
@@ -41,12 +44,14 @@ def resolve(folder: Path, doubts: Mapping[str, str]) -> Counter[str]:
         doubts: Orders, and the ids of their keys as the refusals named them.
 
     """
-    effects, book = Ledger(folder / "ledger.jsonl").effects(), opened(folder)
+    effects = Ledger(folder / "ledger.jsonl").effects()
     found: Counter[str] = Counter()
-    for order, key_id in doubts.items():
-        if effects[order]:
-            answer = recorded_response(201, [("content-type", "application/json")], accepted(order))
-            found["had taken effect"] += book.resolve(key_id, "done", **answer)
-        else:
-            found["had not"] += book.resolve(key_id, "forget")
-    return found
+    with contextlib.closing(SqliteStore(folder / KEYS)) as store:
+        keys = book(store)
+        for order, key_id in doubts.items():
+            if effects[order]:
+                answer = recorded_response(201, [("content-type", "application/json")], accepted(order))
+                found["had taken effect"] += keys.resolve(key_id, "done", **answer)
+            else:
+                found["had not"] += keys.resolve(key_id, "forget")
+    return dict(found)

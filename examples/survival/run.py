@@ -68,46 +68,56 @@ async def _follow(name: str, child: Child, board: Board) -> dict[str, Any]:
 
 async def survive(options: Options, show: Show) -> dict[str, Any]:
     """Play the script with everybody; return the figures and the verdict."""
-    board = Board(options.seconds)
     with tempfile.TemporaryDirectory(prefix="survival-") as name:
-        folder = Path(name)
-        async with contextlib.AsyncExitStack() as stack:
-            keeper = Keeper(folder, options.seed, stack)
-            url = await keeper.open()
-            children = await asyncio.gather(*(_reader(each, url, options, stack) for each in READERS))
-            writers = {kind: Supervisor(kind, url, folder, options, board) for kind in KINDS}
-            began = time.monotonic()
-            for child in children:
-                child.go()
-            showing = asyncio.create_task(_keep_showing(board, show, began))
-            try:
-                playing = asyncio.create_task(keeper.play(began, options.seconds))
-                writing = [asyncio.create_task(each.write()) for each in writers.values()]
-                following = (_follow(*each, board) for each in zip(READERS, children, strict=True))
-                readers = dict(zip(READERS, await asyncio.gather(*following), strict=True))
-                await playing
-                async with asyncio.timeout(LONGER):
-                    await asyncio.gather(*writing)
-                    resolved = resolve(folder, writers["keyed"].in_doubt)
-                    await writers["keyed"].once_more()
-            finally:
-                showing.cancel()
-            shop = await keeper.close()
-        effects = Ledger(folder / "ledger.jsonl").effects()
-        written = {kind: each.result(effects) for kind, each in writers.items()}
-    written["keyed"]["resolved"] = resolved
+        began = time.monotonic()
+        happened = await _play(options, Path(name), Board(options.seconds), show)
     result = {
         "family": options.family,
         "seconds": options.seconds,
         "took": round(time.monotonic() - began, 2),
         "rate": options.rate,
         "seed": options.seed,
-        "readers": readers,
-        "writers": written,
-        "shop": shop,
+        **happened,
     }
     found = verdict.checks(result)
     return {**result, "checks": [check.as_dict() for check in found], "holds": all(check.holds for check in found)}
+
+
+async def _play(options: Options, folder: Path, board: Board, show: Show) -> dict[str, Any]:
+    """Start all processes, and let them live through the script."""
+    async with contextlib.AsyncExitStack() as stack:
+        keeper = Keeper(folder, options.seed, stack)
+        url = await keeper.open()
+        children = await asyncio.gather(*(_reader(each, url, options, stack) for each in READERS))
+        writers = {kind: Supervisor(kind, url, folder, options, board) for kind in KINDS}
+        began = time.monotonic()
+        for child in children:
+            child.go()
+        showing = asyncio.create_task(_keep_showing(board, show, began))
+        try:
+            playing = asyncio.create_task(keeper.play(began, options.seconds))
+            writing = asyncio.create_task(_write(writers, folder))
+            following = (_follow(*each, board) for each in zip(READERS, children, strict=True))
+            readers = dict(zip(READERS, await asyncio.gather(*following), strict=True))
+            await playing
+            resolved = await asyncio.wait_for(writing, LONGER)
+        except TimeoutError:  # the verdict says what is missing
+            resolved = {}
+        finally:
+            showing.cancel()
+        shop = await keeper.close()
+    effects = Ledger(folder / "ledger.jsonl").effects()
+    written = {kind: each.result(effects) for kind, each in writers.items()}
+    written["keyed"]["resolved"] = resolved
+    return {"readers": readers, "writers": written, "shop": shop}
+
+
+async def _write(writers: dict[str, Supervisor], folder: Path) -> dict[str, int]:
+    """Place all orders, and resolve by hand what is in doubt; return how often it was what."""
+    await asyncio.gather(*(each.write() for each in writers.values()))
+    resolved = await asyncio.to_thread(resolve, folder, writers["keyed"].in_doubt)
+    await writers["keyed"].once_more()
+    return resolved
 
 
 async def _keep_showing(board: Board, show: Show, began: float) -> None:
