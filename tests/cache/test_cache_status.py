@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resilient import BreakerOpen
 from resilient.cache.messages import Reply
-from resilient.cache.status import forwarded, hit, unserved
+from resilient.cache.status import forwarded, hit
 from tests.cache._world import URL, Seen, World
 
 FRESH = {"Cache-Control": "max-age=60", "ETag": '"a"'}
@@ -81,8 +81,8 @@ def test_what_goes_past_the_cache_says_so(world: World) -> None:
     assert told(world.ask(headers={"If-Match": '"a"'})) == {"fwd": "bypass", "detail": "condition"}
 
 
-def test_what_is_made_up_says_so(world: World) -> None:
-    assert told(world.ask(headers={"Cache-Control": "only-if-cached"})) == {"detail": "only-if-cached"}
+def test_an_answer_that_is_made_from_nothing_stored_says_nothing(world: World) -> None:
+    assert world.ask(headers={"Cache-Control": "only-if-cached"})["cache-status"] is None
 
 
 def test_our_word_comes_after_those_of_caches_behind_us(world: World) -> None:
@@ -110,11 +110,7 @@ def test_a_warning_of_the_origin_is_a_field_like_any_other(world: World) -> None
 def test_whatever_is_told_is_a_structured_field(detail: str, ttl: float, status: int | None, stored: bool) -> None:
     import http_sf
 
-    for value in (
-        hit(ttl, detail),
-        forwarded("stale", status, ttl=ttl, stored=stored, detail=detail),
-        unserved(detail),
-    ):
+    for value in (hit(ttl, detail), forwarded("stale", status, ttl=ttl, stored=stored, detail=detail)):
         ((name, parameters),) = http_sf.parse(value, tltype="list")
         assert str(name) == "resilient"
         assert parameters["detail"] is not None

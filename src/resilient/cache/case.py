@@ -128,7 +128,7 @@ class Case:
     def _sent(self, fields: list[tuple[bytes, bytes]] | None, spare: Held | None) -> Flow:
         """Send the request; return what came, or the stored answer that stands in for it."""
         try:
-            got: Got = yield Send(fields)
+            got: Got = yield Send(fields, whole=spare is not None and self._may_stand_in(spare, unreachable=True))
         except Exception as error:
             made = self._instead(spare, error) if self.fails(error) else None
             if made is None:
@@ -141,13 +141,14 @@ class Case:
                 return made
         return got
 
+    def _may_stand_in(self, spare: Held, *, unreachable: bool) -> bool:
+        return stands_in(self.cache, spare.entry, self.want.limits, self.now(), unreachable=unreachable)
+
     def _instead(self, spare: Held | None, cause: Exception | int) -> Reply | None:
         """Return a stored answer in place of one that cannot be had, if that is allowed (RFC 5861, 4)."""
-        if spare is None:
+        if spare is None or not self._may_stand_in(spare, unreachable=not isinstance(cause, int)):
             return None
         now = self.now()
-        if not stands_in(self.cache, spare.entry, self.want.limits, now):
-            return None
         ttl = spare.entry.lifetime - spare.entry.age(now)
         if isinstance(cause, int):
             reason, told = str(cause), forwarded("stale", cause, ttl=ttl)

@@ -35,6 +35,9 @@ class HttpCache(State):
             cache that serves many users alike, such as a proxy's.
         stale_if_error: Seconds past its freshness for which an answer stands in when a fresh one
             cannot be had, although its origin did not say so (RFC 5861 lets it say so).
+        stale_if_unreachable: Seconds past its freshness for which an answer stands in when no
+            answer comes at all: no connection, no answer in time, or a refusal of ours. Nobody has
+            to allow that (RFC 9111, 4.2.4), but `must-revalidate` forbids it; None for never.
         stale_while_revalidate: Seconds past its freshness for which an answer is served while a
             fresh one is fetched in the background, likewise.
         longest_fresh: Seconds for which an answer is fresh at most, whatever its origin said.
@@ -65,6 +68,7 @@ class HttpCache(State):
         *,
         shared: bool = False,
         stale_if_error: _check.Duration | None = None,
+        stale_if_unreachable: _check.Duration | None = 60.0,
         stale_while_revalidate: _check.Duration | None = None,
         longest_fresh: _check.Duration = 30 * DAY,
         longest_stale: _check.Duration = 7 * DAY,
@@ -84,6 +88,7 @@ class HttpCache(State):
         front = Front(MemoryStore() if store is None else store, name=name, patience=patience)
         super().__init__(front, shared=_switch("shared", shared), secret=_secret(secret))
         self.stale_if_error = _optional("stale_if_error", stale_if_error)
+        self.stale_if_unreachable = _optional("stale_if_unreachable", stale_if_unreachable)
         self.stale_while_revalidate = _optional("stale_while_revalidate", stale_while_revalidate)
         self.longest_stale = _check.seconds("longest_stale", longest_stale, zero=True)
         self.rules = Rules(

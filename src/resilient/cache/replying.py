@@ -6,7 +6,7 @@ from resilient.cache.fields import without
 from resilient.cache.looking import Held
 from resilient.cache.messages import Reply, Source
 from resilient.cache.ranges import condition_holds, cut
-from resilient.cache.status import FIELD, unserved
+from resilient.cache.status import FIELD
 from resilient.cache.validating import unchanged
 from resilient.cache.wanted import Wanted
 
@@ -55,5 +55,8 @@ def reply(  # noqa: PLR0913 -- a stored answer, whom it is for, and what is said
 
 
 def not_held() -> Reply:
-    """Return the answer to a request that takes only what is stored (RFC 9111, 5.2.1.7)."""
-    return Reply(504, [(b"Content-Length", b"0"), (FIELD, unserved("only-if-cached"))], b"", None)
+    """Return the answer to a request that takes only what is stored (RFC 9111, 5.2.1.7).
+
+    It says nothing of the cache, for it is not made from anything that was stored (RFC 9211, 2).
+    """
+    return Reply(504, [(b"Content-Length", b"0")], b"", None)

@@ -59,8 +59,17 @@ def judge(cache: HttpCache, entry: Entry, limits: Limits, now: float) -> Judgeme
     return Judgement(Use.BEHIND if 0 < window >= past and limits.max_age is None else Use.CONFIRM)
 
 
-def stands_in(cache: HttpCache, entry: Entry, limits: Limits, now: float) -> bool:
-    """Tell whether an answer may stand in for one that cannot be had (RFC 9111, 4.2.4; RFC 5861, 4)."""
+def stands_in(cache: HttpCache, entry: Entry, limits: Limits, now: float, *, unreachable: bool) -> bool:
+    """Tell whether an answer may stand in for one that cannot be had (RFC 9111, 4.2.4; RFC 5861, 4).
+
+    Args:
+        cache: The cache.
+        entry: The stored answer.
+        limits: What the request wants.
+        now: The wall time.
+        unreachable: Whether no answer came at all: then nobody's leave is needed.
+
+    """
     if entry.no_cache or entry.strict or entry.status >= _SERVER_ERROR:
         return False
     age = entry.age(now)
@@ -69,6 +78,8 @@ def stands_in(cache: HttpCache, entry: Entry, limits: Limits, now: float) -> boo
     if said is None and (limits.no_cache or limits.min_fresh > 0 or limits.max_age is not None):
         return False  # the request wants a fresh one; what it takes past its time is served without asking
     window = max(said or 0.0, entry.stale_if_error or 0.0, cache.stale_if_error or 0.0)
+    if unreachable:
+        window = max(window, cache.stale_if_unreachable or 0.0)
     return window > 0 and past <= min(window, cache.longest_stale)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FIELD", "forwarded", "hit", "unserved"]
+__all__ = ["FIELD", "forwarded", "hit"]
 
 FIELD = b"Cache-Status"
 NAME = "resilient"
@@ -49,11 +49,6 @@ def forwarded(
     if stored:
         parts.append("stored")
     return ("; ".join(parts) + _detail(detail)).encode("latin-1", "replace")
-
-
-def unserved(detail: str) -> bytes:
-    """Return the value for an answer that the cache made up because it was not to ask."""
-    return f"{NAME}{_detail(detail)}".encode("latin-1", "replace")
 
 
 def _whole(seconds: float) -> int:
