@@ -27,6 +27,8 @@ from resilient.idempotency import IdempotencyMiddleware, KeyBook
 from resilient.stores import SqliteStore
 
 LEASE = 0.6
+"""Seconds, of a process that is killed: so long until what it has begun is in doubt."""
+
 ROOT = Path(__file__).parents[2]
 
 # In the order in which a request passes them, with how often the charge was made when they are reached.
@@ -113,7 +115,7 @@ def service(folder: Path, point: str | None = None, *, work: Callable[[str], flo
     """The application behind its middleware, and in front of it what dies on arrival or while sending."""
     store = CrashingStore(folder / "keys.db", patience=10)
     store.point = point
-    book = KeyBook(store, lease=options.pop("lease", LEASE), patience=20)
+    book = KeyBook(store, lease=options.pop("lease", 5), patience=20)
     served = IdempotencyMiddleware(charging(Ledger(folder), point, work), book, **options)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -205,7 +207,7 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 def main(folder: str, point: str | None = None) -> None:
     sock = listener()
-    server = Server(service(Path(folder), point, work=lambda _: 0.02))
+    server = Server(service(Path(folder), point, work=lambda _: 0.02, lease=LEASE))
     print(sock.getsockname()[1], flush=True)  # noqa: T201 -- the parent reads it
     with suppress(KeyboardInterrupt):
         server.run(sockets=[sock])

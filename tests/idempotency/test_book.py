@@ -18,7 +18,7 @@ from resilient._runtime.blocking import complete
 from resilient.idempotency import KeyBook, KeyInDoubt, KeyInProgress, KeyRefused, KeyReused, KeyStoreDown
 from resilient.idempotency.calls import InTasks, InThreads
 from resilient.idempotency.pages import Page
-from resilient.idempotency.renewal import Claim
+from resilient.idempotency.renewal import Claim, Renewer
 from resilient.stores import MemoryStore, SqliteStore
 from resilient.testing import FakeClock, capture_events, use
 from tests.idempotency._asgi import Store, failing
@@ -43,11 +43,12 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 def test_an_operation_is_begun_once_and_ended_once() -> None:
     book = KeyBook(MemoryStore())
-    claim = begin(book)
-    assert isinstance(claim, Claim)
-    with pytest.raises(KeyInProgress) as refused:
-        begin(book)
-    assert refused.value.retry_after == pytest.approx(10, abs=0.1)
+    with use(FakeClock(auto=False)):
+        claim = begin(book)
+        assert isinstance(claim, Claim)
+        with pytest.raises(KeyInProgress) as refused:
+            begin(book)
+    assert refused.value.retry_after == pytest.approx(10)
     assert refused.value.key_id == book.id_of("k")
     assert "idempotency: the original operation is still in progress; retry in 10 s" in str(refused.value)
     assert finish(book, claim)
@@ -84,10 +85,10 @@ def test_books_of_other_names_and_scopes_do_not_share_keys() -> None:
 def test_a_lease_is_renewed_while_the_operation_lives() -> None:
     """In real time: the renewer is a thread."""
     store = Store(MemoryStore())
-    book = KeyBook(store, lease=0.2, in_doubt="execute")
-    other = KeyBook(store.inner, lease=0.2, in_doubt="execute")  # as of another process
+    book = KeyBook(store, lease=1, in_doubt="execute")
+    other = KeyBook(store.inner, lease=1, in_doubt="execute")  # as of another process
     claim = begin(book)
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + 2.5
     while time.monotonic() < end:
         with pytest.raises(KeyInProgress):
             begin(other)
@@ -95,30 +96,77 @@ def test_a_lease_is_renewed_while_the_operation_lives() -> None:
     assert store.asked.count("put") >= 4
     assert finish(book, claim)
     renewals = store.asked.count("put")
-    time.sleep(0.3)
+    time.sleep(0.6)
     assert store.asked.count("put") == renewals, "what has ended is renewed no more"
     until(lambda: not book.desk._renewer._running)
 
 
-def test_renewals_do_not_come_at_every_look() -> None:
+def test_only_what_has_run_for_a_while_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resilient.idempotency.renewal.threads.start", lambda *_: None)
+    renewed: list[str] = []
     with use(FakeClock(auto=False)) as clock:
-        store = Store(MemoryStore())
-        book = KeyBook(store, lease=8)
-        claim = begin(book)
-        clock.until_waiting(1)
-        for look in range(1, 5):
-            clock.advance(2)
-            until(lambda look=look: store.asked.count("put") == 1 + look and clock.waiting == 1)
-        assert finish(book, claim)
+        renewer = Renewer(lambda claim: not renewed.append(claim.key), every=2)
+        claims = [Claim("early", Page("", "1", 0.0), 1)]
+        renewer.watch(claims[0])
+        clock.advance(1.5)
+        claims.append(Claim("late", Page("", "2", 0.0), 1))
+        renewer.watch(claims[1])
+        for expected in (["early"], ["early", "late"], ["early", "late"]):
+            clock.advance(0.5)
+            renewer.look()
+            assert sorted(renewed) == expected
+            renewed.clear()
+            clock.advance(1.5)
+        renewer.leave(claims[0])
+        renewer.look()
+        assert renewed == ["late"]
+
+
+def test_a_fault_of_one_renewal_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resilient.idempotency.renewal.threads.start", lambda *_: None)
+    renewed: list[str] = []
+
+    def renew(claim: Claim) -> bool:
+        renewed.append(claim.key)
+        if claim.key == "a":
+            raise LookupError
+        return claim.key != "b"
+
+    with use(FakeClock(auto=False)) as clock:
+        renewer = Renewer(renew, every=2)
+        claims = [Claim(key, Page("", key, 0.0), 1) for key in "abc"]
+        for claim in claims:
+            renewer.watch(claim)
         clock.advance(2)
+        renewer.look()
+        clock.advance(2)
+        renewer.look()
+    assert renewed == ["a", "b", "c", "a", "c"], "one whose lease is lost is renewed no more"
+    assert faults.total() == 2
 
 
-def test_short_operations_are_not_renewed_and_one_thread_serves_all() -> None:
+def test_without_a_thread_a_lease_ends_on_its_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    book = KeyBook(MemoryStore())
+    with monkeypatch.context() as patched:
+        patched.setattr("resilient.idempotency.renewal.threads.start", none)
+        claim = begin(book)
+    assert faults.total() == 1
+    assert finish(book, claim)
+
+
+def test_short_operations_are_not_renewed_and_one_thread_serves_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from resilient._runtime import threads
+
+    started: list[object] = []
+    real = threads.start
+    monkeypatch.setattr(threads, "start", lambda *job: started.append(job) or real(*job))
     store = Store(MemoryStore())
     book = KeyBook(store, lease=60)
-    before = threading.active_count()
     claims = [begin(book, str(number)) for number in range(50)]
-    assert threading.active_count() <= before + 1
+    assert len(started) == 1
     for claim in claims:
         finish(book, claim)
     assert store.asked == ["put"] * 100
@@ -154,18 +202,15 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
     with use(FakeClock(auto=False)) as clock:
         book = KeyBook(store, lease=8)
         claim = begin(book)
-        clock.until_waiting(1)
         store.fails = failing()
-        clock.advance(2)
-        until(lambda: faults.total() == 1 and clock.waiting == 1)
+        assert book.desk._renewed(claim), "not lost, as far as anybody knows"
         store.fails = lambda _: None
-        clock.advance(2)
-        until(lambda: store.asked.count("put") == 3 and clock.waiting == 1)
-        clock.advance(5)
+        clock.advance(4)
+        assert book.desk._renewed(claim)
+        clock.advance(7)
         with pytest.raises(KeyInProgress):
             begin(KeyBook(store.inner))
         assert finish(book, claim)
-        clock.advance(2)
 
 
 # Fencing and clocks
@@ -293,6 +338,21 @@ def test_an_end_that_was_slow_to_land_is_no_lost_lease() -> None:
     claim = begin(book)
     assert finish(book, claim)
     assert finish(book, claim)
+    assert faults.total() == 0
+
+
+def test_a_renewal_that_comes_after_the_end_changes_nothing() -> None:
+    book = KeyBook(MemoryStore())
+    claim = begin(book)
+    assert finish(book, claim)
+    assert book.desk._renewed(claim)
+    assert begin(book).answer == "answer"
+    freed = begin(book, "other")
+    assert complete(book.desk.free(CALLS, freed))
+    with capture_events() as events:
+        assert not book.desk._renewed(freed)
+    assert isinstance(begin(book, "other"), Claim)
+    assert events == [], "its lease was not lost"
     assert faults.total() == 0
 
 

@@ -107,7 +107,7 @@ def test_a_key_in_progress_is_retried_as_the_server_says(world: World, tmp_path:
         assert response.status_code == 201
         assert any(float(str(each.fields["delay"])) >= 1 for each in events.of("resilient.retry.scheduled"))
 
-    with serving(service(tmp_path, work=lambda _: 0.7)) as url:  # 409 with Retry-After: 1
+    with serving(service(tmp_path, work=lambda _: 0.7, lease=1.9)) as url:  # 409 with Retry-After: 2
         world.run(scenario, f"{url}/charges")
     assert Ledger(tmp_path).lines == ["order-1"]
 

@@ -95,7 +95,7 @@ async def test_an_exception_is_a_final_500_and_reaches_the_server() -> None:
         raise LookupError("no such account")
 
     shop = Shop(work=broken)
-    app = guarded(shop)
+    app = guarded(shop, not_executed=(500,))  # what the application says of its own answers; it has given none
     sent: list[Any] = []
     with pytest.raises(LookupError):
         await ask(app, sent=sent)
@@ -385,6 +385,26 @@ async def test_a_response_too_large_to_be_kept_is_sent_once_and_never_executed_a
     assert second.headers["x-should-retry"] == "false"
     assert "retry-after" not in second.headers
     assert len(shop.ledger) == 1
+
+
+async def test_the_last_part_of_a_large_response_waits_until_that_is_recorded() -> None:
+    store = Store(MemoryStore())
+    sent: list[Any] = []
+    seen: list[int] = []
+    store.fails = lambda method: seen.append(len(sent))
+    app = guarded(Shop(), store, max_response=3)
+    await ask(app, sent=sent)
+    assert len(sent) == 3
+    assert seen == [0, 2], "begun before all, ended before the last"
+
+
+async def test_a_response_is_recorded_before_any_part_of_it_is_sent() -> None:
+    store = Store(MemoryStore())
+    sent: list[Any] = []
+    seen: list[int] = []
+    store.fails = lambda method: seen.append(len(sent))
+    await ask(guarded(Shop(), store), sent=sent)
+    assert (seen, len(sent)) == ([0, 0], 2)
 
 
 async def test_a_large_response_that_breaks_off_is_not_executed_again() -> None:

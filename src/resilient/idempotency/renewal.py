@@ -83,17 +83,20 @@ class Renewer:
         never = allocate_lock()
         never.acquire()
         while True:
-            clock = current()
-            clock.acquire(never, self._every)
-            for reference in list(self._claims.values()):
-                claim = reference()
-                if claim is not None and clock.now() - claim.seen >= self._every / 2:
-                    self._one(claim)
-                del claim
+            current().acquire(never, self._every)
+            self.look()
             with self._lock:
                 if not self._claims:
                     self._running = False
                     return
+
+    def look(self) -> None:
+        """Renew each claim that has not just begun; so it happens within three quarters of a lease."""
+        for reference in list(self._claims.values()):
+            claim = reference()
+            if claim is not None and current().now() - claim.seen >= self._every / 2:
+                self._one(claim)
+            del claim
 
     def _one(self, claim: Claim) -> None:
         try:
