@@ -100,11 +100,27 @@ def test_it_ends_when_the_origin_said(world: World, after: float, source: str | 
 
 
 def test_without_a_word_of_origin_client_or_configuration_errors_surface(world: World) -> None:
-    stale(world, "").fails()
+    stale(world, "").gives(status=503)
+    assert world.ask().status == 503
+    world.sleep(61)
+    world.only().fails()
     with pytest.raises(Unreachable):
         world.ask()
-    world.only().gives(status=503)
-    assert world.ask().status == 503
+
+
+@pytest.mark.parametrize("word", ["", "must-revalidate", "no-cache"])
+@pytest.mark.parametrize("most", [30, None], ids=["up to 30 s", "never"])
+def test_who_cannot_reach_the_origin_may_serve_stale_for_a_while(clock: object, word: str, most: float | None) -> None:
+    world = World(stale_if_unreachable=most)
+    stale(world, word, 30, ETag='"a"').fails()
+    if most is None or word:
+        with pytest.raises(Unreachable):
+            world.ask()
+    else:
+        assert world.ask().source == "stale"
+        world.sleep(1)
+        with pytest.raises(Unreachable):
+            world.ask()
 
 
 def test_the_client_may_ask_for_it(world: World) -> None:
@@ -127,7 +143,7 @@ def test_it_may_be_configured_bounded_by_age(clock: object) -> None:
 @pytest.mark.parametrize("where", ["origin", "configured"])
 def test_it_never_goes_beyond_the_longest_stale_of_the_cache(clock: object, where: str) -> None:
     world = World(longest_stale=50, stale_if_error=1000 if where == "configured" else None)
-    stale(world, "stale-if-error=1000" if where == "origin" else "", 50).fails()
+    stale(world, "stale-if-error=1000" if where == "origin" else "", 50, ETag='"a"').fails()
     assert world.ask().source == "stale"
     world.sleep(1)
     with pytest.raises(Unreachable):
@@ -350,6 +366,15 @@ def test_a_fetch_that_was_overtaken_by_a_write_brings_nothing_back(world: World)
     world.ask()
     world.settle()
     assert world.store.stats().entries == 0
+
+
+def test_a_fallback_behind_the_fetch_is_never_stored(world: World) -> None:
+    stale(world, "stale-while-revalidate=60", ETag='"a"')
+    for status in (200, 304):
+        world.only().gives({"Cache-Control": "max-age=10", "ETag": '"a"'}, "stand-in", status, replaced=True)
+        assert world.ask().body == b"old"
+        world.settle()
+    assert world.ask().source == "stale"
 
 
 def test_a_304_about_something_else_ends_the_answer(world: World) -> None:

@@ -74,7 +74,7 @@ class Cached:
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
         asked = asked_of(self._core.family, request)
-        reply = flows.quick(self._cache, asked, wall)
+        reply = flows.quick(self._cache, asked, wall, waits=True)
         return complete(self._answer(request, asked)) if reply is None else self._replied(reply, request)
 
     async def ahandle(self, request: Any) -> Any:  # noqa: ANN401

@@ -60,7 +60,7 @@ def quick(cache: HttpCache, asked: Asked, now: Now, *, waits: bool = False) -> R
     record, entry = best
     age = max(now() - entry.born, entry.initial_age)
     left = entry.lifetime - age
-    if left <= 0 or not entry.fast:
+    if left <= 0 or entry.no_cache:
         return None
     cache.counts["hits"] += 1
     added = [(b"Age", b"%d" % age), (b"Cache-Status", b"resilient; hit; ttl=%d" % left)]

@@ -78,7 +78,7 @@ def stands_in(cache: HttpCache, entry: Entry, limits: Limits, now: float, *, unr
     if said is None and (limits.no_cache or limits.min_fresh > 0 or limits.max_age is not None):
         return False  # the request wants a fresh one; what it takes past its time is served without asking
     window = max(said or 0.0, entry.stale_if_error or 0.0, cache.stale_if_error or 0.0)
-    if unreachable:
+    if unreachable and said is None:
         window = max(window, cache.stale_if_unreachable or 0.0)
     return window > 0 and past <= min(window, cache.longest_stale)
 

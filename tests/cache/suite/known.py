@@ -4,7 +4,6 @@ from __future__ import annotations
 
 H11 = "the parser of our clients' HTTP/1.1 refuses a transfer coding that it does not know: there is no answer to store"
 HIDDEN = "our clients' connections read interim answers and tell nobody"
-POISON = "the origin sends more than it declared, and the clients' pool reuses the connection with the rest still in it"
 BY_DATE = "RFC 9111 4.3.2 compares the request's date with Date where there is no Last-Modified: that is a 200"
 LANGUAGE = "which language a request gets by its weights is for the origin to choose: it may have another one by now"
 SHORT = "the origin sent a byte less than it said: what was asked for is not all there"
@@ -14,7 +13,6 @@ ASKED = "a request with max-age=0 gets a fresh answer, also where the stored one
 
 EVERYWHERE: dict[str, str] = {
     "drops-transfer-encoding": H11,
-    "304-keeps-content-length": POISON,
     "vary-language-by-weight": LANGUAGE,
     "end-of-part": SHORT,
     "last-byte-of-part": SHORT,

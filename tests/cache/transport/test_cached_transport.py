@@ -357,7 +357,7 @@ def test_a_fault_of_the_cache_itself_never_costs_an_answer(
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(flow, "answer", faulty)
-    monkeypatch.setattr(flow, "quick", lambda *_: None)
+    monkeypatch.setattr(flow, "quick", lambda *_, **__: None)
 
     async def scenario() -> None:
         with FaultServer(answer(200, b"ok", FRESH)) as server:
