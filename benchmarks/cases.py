@@ -15,6 +15,9 @@ RATE = 10**9
 WINDOW_CALLS = 100
 WINDOW_SECONDS = 10.0
 CONSECUTIVE = 5
+FRESH = 3600.0
+STALE = 7200.0
+ENTRIES = 1024
 FAILING_RUN = 19
 """Failing calls after each good one on the failure path, so that no window is ever all bad."""
 
@@ -32,6 +35,7 @@ TITLES = {
     "stack-three": "retry, breaker (10 s), bulkhead",
     "stack-five": "timeout, retry, breaker, bulkhead, timeout",
     "held": "breaker, forced open by a hold",
+    "cache-hit": "stale cache, a stored answer",
 }
 
 REFUSED_TITLES = {
@@ -115,6 +119,7 @@ _REFUSED = ("bulkhead", *_BREAKERS, "held", "rate-limit", "stack-three")
 CASES: tuple[Case, ...] = (
     *(Case(policy, "sync", "success") for policy in _SYNC),
     *(Case(policy, "async", "success") for policy in _ASYNC),
+    *(Case("cache-hit", colour, "hit") for colour in ("sync", "async")),
     *(Case(policy, "async", "suspended") for policy in ("timeout", "stack-five")),
     *(Case(policy, "sync", "failure") for policy in _SYNC if policy != "timeout-twice"),
     *(Case(policy, "async", "failure") for policy in _ASYNC),

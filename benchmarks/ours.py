@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import cases
-from resilient import Backoff, Bulkhead, CircuitBreaker, Count, Fallback, Pipeline, RateLimit, Retry, Timeout
+from resilient import (
+    Backoff,
+    Bulkhead,
+    CircuitBreaker,
+    Count,
+    Fallback,
+    Pipeline,
+    RateLimit,
+    Retry,
+    StaleCache,
+    Timeout,
+)
 
 Maker = Callable[[cases.Case], list[Any]]
 
@@ -77,6 +88,7 @@ POLICIES: dict[str, Maker] = {
     "timeout": lambda _: [Timeout(cases.SECONDS)],
     "timeout-cooperative": lambda _: [Timeout(cases.SECONDS, cooperative=True)],
     "timeout-twice": lambda case: [Timeout(cases.TOTAL_SECONDS), _retry(case), Timeout(cases.SECONDS)],
+    "cache-hit": lambda _: [StaleCache(cases.FRESH, stale=cases.STALE, max_entries=cases.ENTRIES)],
     "stack-three": lambda case: [_retry(case), _timed(case), Bulkhead(case.limit)],
     "stack-five": _five,
 }

@@ -15,6 +15,9 @@ OURS = "resilient"
 OURS_CALL = "resilient, call form"
 EMPTY = "empty decorator"
 
+HIT_KEYS = 2
+"""Values that a remembering function is ever called with: 0 to check it, 1 to time it."""
+
 Finish = Callable[[Any], Any]
 """Turns what a function returned into its result: identity, or a loop that runs the coroutine."""
 
@@ -27,7 +30,7 @@ class Subject:
         name: As it is shown.
         call: What is called and timed.
         leading: Arguments in front of the function's own (the call form's function).
-        runs: How often the function under guard ran; counted on the refusal path only.
+        runs: How often the function under guard ran; counted only where it should not.
 
     """
 
@@ -65,6 +68,9 @@ def check(case: cases.Case, subject: Subject, finish: Finish) -> None:
         if result != 0:
             message = f"answered {result!r} instead of 0"
             raise AssertionError(message)
+        if case.path == "hit" and subject.runs[0] > HIT_KEYS:
+            message = "calls the function again"
+            raise AssertionError(message)
     elif case.policy != "bulkhead" and not _refuses(subject, finish):
         message = "does not refuse"
         raise AssertionError(message)
@@ -80,6 +86,8 @@ _FUNCTIONS = {
 
 
 def _function(case: cases.Case, runs: list[int]) -> Callable[..., Any]:
+    if case.path == "hit":
+        return _remembered(runs) if case.colour == "sync" else _aremembered(runs)
     if case.path != "refused":
         return _FUNCTIONS[case.colour, case.path]
     if case.policy == "bulkhead":
@@ -103,9 +111,26 @@ def _acounting(runs: list[int]) -> Callable[..., Any]:
     return counted
 
 
+def _remembered(runs: list[int]) -> Callable[..., Any]:
+    def counted(value: object) -> object:
+        runs[0] += 1
+        return functions.steady(value)
+
+    return counted
+
+
+def _aremembered(runs: list[int]) -> Callable[..., Any]:
+    async def counted(value: object) -> object:
+        runs[0] += 1
+        return functions.steady(value)
+
+    return counted
+
+
 def _empty(case: cases.Case) -> Subject:
-    # On the refusal path the measure is an empty decorator around a function that answers.
-    path = "success" if case.path == "refused" else case.path
+    # Where nothing is called, as it is refused or remembered, the measure is an empty decorator around
+    # a function that answers.
+    path = "success" if case.path in {"refused", "hit"} else case.path
     wrap = functions.empty if case.colour == "sync" else functions.aempty
     return Subject(EMPTY, wrap(_FUNCTIONS[case.colour, path]), (), [0])
 

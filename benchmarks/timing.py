@@ -24,6 +24,7 @@ from benchmarks import cases, subjects
 
 BODIES = {
     "success": ("{wait}f({lead}1)",),
+    "hit": ("{wait}f({lead}1)",),
     "suspended": ("{wait}f({lead}1)",),
     "failure": (
         "{wait}f({lead}0)",

@@ -11,7 +11,7 @@ import contextlib
 
 import pytest
 
-from resilient import CircuitBreaker, Fallback, Pipeline, RateLimit, Retry
+from resilient import CircuitBreaker, Fallback, Pipeline, RateLimit, Retry, StaleCache
 from tests import _scripts
 
 EAGER = """
@@ -428,7 +428,7 @@ print(hits[0])
 
 @pytest.mark.parametrize(
     "policy",
-    [CircuitBreaker(), Retry(2), RateLimit(100, on_failure=True), Fallback(1)],
+    [CircuitBreaker(), Retry(2), RateLimit(100, on_failure=True), Fallback(1), StaleCache(10, stale=10)],
     ids=lambda policy: policy.kind,
 )
 def test_a_coroutine_that_raises_while_it_is_closed_takes_no_lock(policy):
@@ -450,7 +450,7 @@ def test_a_coroutine_that_raises_while_it_is_closed_takes_no_lock(policy):
     guard = pipeline[0]
     locks = [
         part._lock
-        for part in (getattr(guard, "machine", None), getattr(guard, "budget", None))
+        for part in (getattr(guard, name, None) for name in ("machine", "budget", "shelf"))
         if hasattr(part, "_lock")
     ]
     with contextlib.ExitStack() as held:

@@ -129,6 +129,18 @@ def test_hits_and_misses_are_counted():
     assert counts(pipeline)["hits"] == 3
 
 
+def test_a_hit_takes_no_lock():
+    pipeline = cached()
+    fetch = pipeline(lambda key: key)
+    fetch(1)
+    got = []
+    with pipeline[StaleCache].shelf._lock:
+        thread = threading.Thread(target=lambda: got.append(fetch(1)), daemon=True)
+        thread.start()
+        thread.join(10)
+    assert got == [1]
+
+
 # -- invalidation ---------------------------------------------------------------------------------------
 
 

@@ -379,6 +379,32 @@ def test_a_call_that_is_thrown_away_elsewhere_leaves_the_other_context_alone():
     assert len(pipeline[StaleCache].flights) == 0
 
 
+def test_what_a_call_has_left_running_piles_up_no_notes():
+    pipeline, left = cached(), []
+
+    @pipeline
+    async def fetch():
+        left.append(watching())
+
+        async def goes_on():
+            for _ in range(100):
+                note(Provenance("fallback"))
+
+        left.append(asyncio.ensure_future(goes_on()))
+        return 1
+
+    async def main():
+        with provenance() as answer:
+            await fetch()
+            await left[1]
+        return answer
+
+    answer = asyncio.run(main())
+    assert left[0].all == []
+    assert len(answer.all) == 100
+    assert len(pipeline[StaleCache].shelf) == 1
+
+
 def test_threads_that_do_not_watch_pay_nothing_to_who_does():
     pipeline = cached()
 

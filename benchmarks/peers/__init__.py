@@ -37,5 +37,7 @@ PEERS: tuple[Peer, ...] = (
     Peer("circuitbreaker", "circuitbreaker", "of_circuitbreaker", "circuitbreaker"),
     Peer("hyx", "hyx", "of_hyx", "hyx.circuitbreaker"),
     Peer("aiobreaker", "aiobreaker", "of_aiobreaker", "aiobreaker"),
+    Peer("cachetools", "cachetools", "of_cachetools", "cachetools"),
+    Peer("functools.lru_cache", "", "of_functools", "functools"),
     Peer("asyncio.timeout", "", "of_asyncio", "asyncio"),
 )

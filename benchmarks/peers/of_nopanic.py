@@ -31,6 +31,8 @@ def decorate(case: cases.Case) -> Any:
         case "stack-five":
             inner = (_breaker(case), nopanic.bulkhead(case.limit, max_wait=0.0), _timeout())
             return nopanic.compose(_total(), _retry(), *inner)
+        case "cache-hit":
+            return nopanic.cache(cases.FRESH, stale_ttl=cases.STALE, maxsize=cases.ENTRIES)
     raise cases.UnavailableError
 
 

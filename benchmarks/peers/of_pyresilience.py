@@ -6,6 +6,7 @@ from typing import Any
 
 from pyresilience import (
     BulkheadConfig,
+    CacheConfig,
     CircuitBreakerConfig,
     FallbackConfig,
     RateLimiterConfig,
@@ -40,6 +41,8 @@ def decorate(case: cases.Case) -> Any:
             return resilient(retry=_retry(), **_admission(case))
         case "stack-five":
             return _around(resilient(retry=_retry(), timeout=_timeout(), **_admission(case)))
+        case "cache-hit":
+            return resilient(cache=CacheConfig(max_size=cases.ENTRIES, ttl=cases.FRESH))
     raise cases.UnavailableError
 
 

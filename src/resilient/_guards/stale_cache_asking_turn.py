@@ -28,11 +28,19 @@ class Shared:
 class Watch(Answer):
     """Learns where the answer of a leader's call comes from, and tells what is called inside of it that it leads."""
 
-    __slots__ = ("flight",)
+    __slots__ = ("flight", "over")
 
     def __init__(self, outer: Answer | None, flight: Flight[Shared] | None) -> None:
         super().__init__(outer)
         self.flight = flight
+        self.over = False
+
+    def add(self, note: Provenance) -> None:
+        """Take a note, unless the call is over: what it has left running may live for long."""
+        if not self.over:
+            super().add(note)
+        elif self.outer is not None:
+            self.outer.add(note)
 
 
 class Turn:
@@ -102,6 +110,7 @@ class Turn:
     def taken(self) -> Lead[Shared]:
         """Return the duty, to be settled."""
         if self.watch is not None:
+            self.watch.over = True
             self.watch.flight = None  # which will hold the error, whose traceback holds this
         lead, self.lead = self.lead, None
         assert lead is not None  # noqa: S101 -- who calls the function leads
