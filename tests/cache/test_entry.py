@@ -55,6 +55,12 @@ def test_the_longest_freshness_counts_for_what_was_stored_before_it_was_set() ->
     assert decoded.lifetime == 60
 
 
+def test_a_negative_age_makes_nothing_younger() -> None:
+    decoded = decode(Record("", changed(4, -1000.0), b"body"), LONGEST)
+    assert decoded is not None
+    assert (decoded.initial_age, decoded.born) == (0, 1)
+
+
 def head(*parts: Any, version: bytes = b"r1", check: int | None = None) -> bytes:
     text = json.dumps(parts).encode() if parts else b""
     return version + b"%08x" % (crc32(text) if check is None else check) + text

@@ -203,6 +203,11 @@ def test_all_others_only_if_they_are_public(world: World, status: int) -> None:
     assert is_reused(world)
 
 
+def test_private_alone_is_no_licence_to_guess(world: World) -> None:
+    world.gives({"Last-Modified": world.date(-DAY), "Cache-Control": "private"}, status=403)
+    assert not is_reused(world)
+
+
 # -- statuses and methods --------------------------------------------------------------------------------
 
 

@@ -69,7 +69,6 @@ class Entry:
         span: What a part holds; None for a whole.
         size: Bytes of the body.
         born: When it was new, by our clock. Made from others.
-        fast: Whether nothing but time decides about its use. Made from others.
 
     """
 
@@ -91,12 +90,10 @@ class Entry:
     span: Span | None = None
     size: int = 0
     born: float = field(init=False)
-    fast: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what every use needs."""
         self.born = self.received_at - self.initial_age
-        self.fast = not self.no_cache and self.span is None
 
     def age(self, now: float) -> float:
         """Return how many seconds old it is; a clock that was set back makes it no younger than it came."""

@@ -152,13 +152,13 @@ def part(entry: Entry, found: Index, size: int, asked: bytes) -> Span | None:
     if entry.status != _PARTIAL or span is None:
         return None
     entry.fields = without(entry.fields, (b"content-range", b"content-length"))
-    entry.span, entry.fast = span, False
+    entry.span = span
     return span
 
 
 def whole(entry: Entry, size: int) -> None:
     """Turn the entry of a part that has become complete into that of the whole."""
-    entry.status, entry.span, entry.fast = _OK, None, not entry.no_cache
+    entry.status, entry.span = _OK, None
     entry.fields = [*entry.fields, (b"Content-Length", b"%d" % size)]
 
 

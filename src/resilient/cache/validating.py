@@ -117,7 +117,6 @@ def renewed(cache: HttpCache, want: Wanted, held: Held, got: Got) -> tuple[Entry
         now = got.received_at
         return replace(entry, fields=fields, requested_at=now, received_at=now, initial_age=0.0), None
     made.entry.span, made.entry.size = entry.span, entry.size
-    made.entry.fast = made.entry.fast and entry.span is None
     return made.entry, made
 
 
