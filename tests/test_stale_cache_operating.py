@@ -13,7 +13,7 @@ import pytest
 
 from resilient import Keyed, Pipeline, StaleCache
 from resilient import clock as clocks
-from resilient._guards.stale_cache_asking_keeping_settings import shallow_size
+from resilient._guards.stale_cache_settings import shallow_size
 from tests import _scripts
 from tests._stage import VirtualClock, every_colour, installed, name
 

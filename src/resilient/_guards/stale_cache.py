@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from resilient._guards.stale_cache_asking import Asking, Start
-from resilient._guards.stale_cache_asking_keeping import stand_in
-from resilient._guards.stale_cache_asking_keeping_settings import Settings
-from resilient._guards.stale_cache_asking_turn import Turn
+from resilient._guards.stale_cache_keeping import stand_in
 from resilient._guards.stale_cache_keys import Key, Maker, complain, deepened, hashable, maker_of, target_of
+from resilient._guards.stale_cache_settings import Settings
+from resilient._guards.stale_cache_turn import Turn
 from resilient._machines.staleness import Stored
 from resilient._policy import NEVER, Colour, Env
 from resilient._runtime.background import Background

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from resilient._guards.stale_cache_asking_keeping import BAD, Keeping, oldest, stand_in
-from resilient._guards.stale_cache_asking_turn import Shared, Turn, leads
-from resilient._guards.stale_cache_asking_values import LARGEST, oversized, refuse_spent
+from resilient._guards.stale_cache_keeping import BAD, Keeping, oldest, stand_in
+from resilient._guards.stale_cache_turn import Shared, Turn, leads
+from resilient._guards.stale_cache_values import LARGEST, oversized, refuse_spent
 from resilient._machines.staleness import State, Stored
 from resilient._runtime.flight import Lead
 from resilient._runtime.flights import Flights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resilient import _check, faults
-from resilient._guards.stale_cache_asking_keeping_settings import Settings, shallow_size
+from resilient._guards.stale_cache_settings import Settings, shallow_size
 from resilient._machines.sieve import Node, Sieve
 from resilient._machines.staleness import Ages, Stored
 from resilient._policy import Env, Guard
