@@ -172,6 +172,16 @@ def test_short_operations_are_not_renewed_and_one_thread_serves_all(monkeypatch:
     assert store.asked == ["put"] * 100
 
 
+def test_a_forked_child_leaves_the_operations_of_its_parent_alone() -> None:
+    book = KeyBook(MemoryStore())
+    parents = begin(book)
+    book.desk._renewer.renew()  # as in a child
+    assert not book.desk._renewer.owns(parents.page.owner)
+    mine = begin(book, "mine")
+    assert book.desk._renewer.owns(mine.page.owner)
+    assert finish(book, mine)
+
+
 def test_an_operation_that_nobody_holds_is_renewed_no_more() -> None:
     book = KeyBook(MemoryStore(), lease=0.1)
     claim = begin(book)

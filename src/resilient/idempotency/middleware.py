@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from resilient import _check
@@ -75,7 +75,7 @@ class IdempotencyMiddleware:
         methods: Iterable[str] = ("POST", "PATCH"),
         required: bool | Callable[[Scope], object] = False,
         header: str = "Idempotency-Key",
-        accept: Collection[Form] = ("quoted", "bare"),
+        accept: tuple[Form, ...] = ("quoted", "bare"),
         scope: Callable[[Scope], str] | None = None,
         fingerprint: Callable[[Scope, bytes], str] | None = None,
         max_body: int = MEGABYTE,

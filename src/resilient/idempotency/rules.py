@@ -29,7 +29,7 @@ class Rules:
     methods: Collection[str] | Iterable[str]
     required: bool | Callable[[Scope], object]
     header: str
-    accept: Collection[Form]
+    accept: tuple[Form, ...]
     scope: Callable[[Scope], str] | None
     fingerprint: Callable[[Scope, bytes], str] | None
     max_body: int
