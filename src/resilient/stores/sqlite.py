@@ -79,7 +79,7 @@ class SqliteStore:
     """
 
     blocking = True
-    """Whether methods may wait: for the disk, and for other processes."""
+    """Methods may wait for the disk and for other processes."""
 
     def __init__(  # noqa: PLR0913 -- settings, each by its name
         self,

@@ -28,16 +28,9 @@ _PASSED = 64
 _MOST_EVICTED = 256
 """How many records give way in one transaction."""
 
-_UNDER = "WHERE key >= ?1 AND key < ?2 AND version <= ?3 LIMIT ?4"
-_TAGGED = """WHERE version IN (SELECT version FROM tags WHERE tag = ?5)
-    AND key >= ?1 AND (?2 = X'' OR key < ?2) AND version <= ?3 LIMIT ?4"""
-
-
-def _sweep(writing: Writing, most: int = _SWEPT) -> int:
-    """Remove some of what is over; return how many."""
-    rows = writing.rows("WHERE ends <= ? LIMIT ?", writing.now, most)
-    writing.remove(rows)
-    return len(rows)
+_UNDER = "WHERE key >= ? AND key < ? AND version <= ? LIMIT ?"
+_TAGGED = """WHERE version IN (SELECT version FROM tags WHERE tag = ?)
+    AND key >= ? AND (? = X'' OR key < ?) AND version <= ? LIMIT ?"""
 
 
 def place(writing: Writing, bounds: Bounds, sheet: Sheet, expected: int | None) -> int | None:
@@ -94,10 +87,11 @@ def remove_matching(writing: Writing, prefix: bytes, tag: bytes | None, last: in
         return writing.clear(), 0
     if last is None:
         last = writing.totals.last
+    end = _behind(prefix)
     if tag is None:
-        rows = writing.rows(_UNDER, prefix, _behind(prefix), last, most)
+        rows = writing.rows(_UNDER, prefix, end, last, most)
     else:
-        rows = writing.rows(_TAGGED, prefix, _behind(prefix), last, most, tag)
+        rows = writing.rows(_TAGGED, tag, prefix, end, end, last, most)
     writing.remove(rows)
     return sum(writing.now < row.ends for row in rows), last if len(rows) == most else 0
 
@@ -115,6 +109,11 @@ def _of_key(writing: Writing, key: bytes) -> list[Row]:
 def _find(siblings: list[Row], variant: bytes) -> Row | None:
     """Return the one of a variant."""
     return next((row for row in siblings if row.variant == variant), None)
+
+
+def _sweep(writing: Writing, most: int = _SWEPT) -> None:
+    """Remove some of what is over."""
+    writing.remove(writing.rows("WHERE ends <= ? LIMIT ?", writing.now, most))
 
 
 def _fits(writing: Writing, bounds: Bounds, sheet: Sheet, siblings: list[Row]) -> bool:

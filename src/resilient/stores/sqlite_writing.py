@@ -167,8 +167,8 @@ class Writing:
         They come from a time at which the wall clock was ahead, and would otherwise stay until then.
         """
         found = self.db.execute(
-            """UPDATE records SET written = ?1, ends = ?1 + lifetime
-                WHERE version IN (SELECT version FROM records WHERE written > ?2 LIMIT ?3)""",
-            (self.now, self.now + BACK, most),
+            """UPDATE records SET written = ?, ends = ? + lifetime
+                WHERE version IN (SELECT version FROM records WHERE written > ? LIMIT ?)""",
+            (self.now, self.now, self.now + BACK, most),
         )
         return found.rowcount < most
