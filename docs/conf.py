@@ -29,7 +29,11 @@ nitpick_ignore_regex = [
     # The standard library and type variables: no inventory is fetched, so that the build needs no network.
     (
         "py:.*",
-        r"(typing|collections|contextlib|datetime|types|enum|asyncio|trio|abc|math|functools|os|pathlib|sqlite3)(\..*)?|timedelta|Path",
+        r"(typing|collections|contextlib|datetime|types|enum|asyncio|trio|abc|math|functools|os|pathlib|sqlite3)(\..*)?",
+    ),
+    (
+        "py:.*",
+        r"timedelta|Path",
     ),
     ("py:.*", r"Callable|Awaitable|Coroutine|Iterator|AsyncIterator|Mapping|Sequence|Hashable|Any|TracebackType"),
     ("py:.*", r"bool|int|float|str|object|bytes|dict|list|tuple|set|frozenset|type|None|optional|BaseException"),
