@@ -5,32 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from resilient._guards.stale_cache_asking import Asking, Start
-from resilient._guards.stale_cache_keeping import stand_in
 from resilient._guards.stale_cache_keys import Key, Maker, complain, deepened, hashable, maker_of, target_of
+from resilient._guards.stale_cache_refreshing import Refreshing
 from resilient._guards.stale_cache_settings import Settings
 from resilient._guards.stale_cache_turn import Turn
-from resilient._machines.staleness import Stored
-from resilient._policy import NEVER, Colour, Env
-from resilient._runtime.background import Background
-from resilient._runtime.flight import Lead
-from resilient._runtime.flights import Flights
+from resilient._policy import Colour, Env
 from resilient.errors import ConfigError, Unguardable
 from resilient.provenance import watching
 
 _MOST_MAKERS = 1024
 
 
-class StaleCacheGuard(Asking):
+class StaleCacheGuard(Refreshing):
     """One stale cache at one position of one pipeline."""
 
-    __slots__ = ("_inside", "background", "makers")
+    __slots__ = ("makers",)
 
     def __init__(self, env: Env, label: str, policy: Settings) -> None:
         super().__init__(env, label, policy)
-        self.flights = Flights()
-        self._inside: Callable[[Colour], Callable[..., Any]] | None = None
-        self.background = Background(policy.refreshes)
         self.makers: dict[object, Maker] = {}
 
     def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
@@ -52,10 +44,6 @@ class StaleCacheGuard(Asking):
     def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:
         """Return what makes the key of the one function that is decorated."""
         return {"maker": maker_of(function)}
-
-    def encloses(self, inside: Callable[[Colour], Callable[..., Any]]) -> None:
-        """Hear how to call a function through the policies inside alone."""
-        self._inside = inside
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -101,78 +89,6 @@ class StaleCacheGuard(Asking):
         if not turn.answered:
             turn.begin(self.env.now())
         return turn
-
-    # -- refreshes ---------------------------------------------------------------------------------
-
-    def refresh(self, stored: Stored, turn: Turn, start: Start, args: Any, kwargs: Any) -> None:  # noqa: ANN401
-        """Ask for a fresh answer in the background, unless somebody does, or the last one failed just now."""
-        now = self.env.now()
-        if now < stored.rest or turn.key in self.flights:
-            return
-        lead = self.flights.join(turn.key, now)
-        if isinstance(lead, Lead):
-            work = Turn(turn.key, turn.call, NEVER, task=turn.task)
-            work.lead = lead
-            if not start(work, stored, args, kwargs):
-                work.taken().lose()
-
-    def _start(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
-        return self.background.start(self._work, work, stored, args, kwargs)
-
-    def _astart(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> bool:  # noqa: ANN401
-        return self.background.astart(self._awork, work, stored, args, kwargs)
-
-    def _work(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> None:  # noqa: ANN401
-        assert self._inside is not None  # noqa: S101 -- told before any call
-        through = self._inside("sync")
-        work.begin(self.env.now())
-        try:
-            result = through(work.call, *args, **kwargs)
-        except BaseException as error:
-            if not self._unrefreshed(work, stored, error):
-                raise
-        else:
-            self._refreshed(work, stored, result)
-
-    async def _awork(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> None:  # noqa: ANN401
-        assert self._inside is not None  # noqa: S101
-        through = self._inside("async")
-        work.begin(self.env.now())
-        try:
-            result = await through(work.call, *args, **kwargs)
-        except BaseException as error:
-            if not self._unrefreshed(work, stored, error):
-                raise
-        else:
-            self._refreshed(work, stored, result)
-
-    def _refreshed(self, work: Turn, stored: Stored, result: Any) -> None:  # noqa: ANN401
-        try:
-            self.returned(work, result)
-        except Unguardable as error:
-            self._count_failure(stored, type(error).__name__, None)
-            return
-        if self.shelf.entries.get(work.key) is not stored:
-            self.counts["refreshed"] += 1
-            return
-        made = None if work.watch is None else stand_in(tuple(work.watch.all))
-        cause = type(result).__name__ if made is None else made.reason or made.source
-        self._count_failure(stored, cause, None)
-
-    def _unrefreshed(self, work: Turn, stored: Stored, error: BaseException) -> bool:
-        """Settle a refresh that failed; False if it was ended from outside."""
-        lead = self.unwound(work, error)
-        if lead is None or not isinstance(error, Exception):
-            return False
-        self.learn(work.key, error)
-        lead.fail(error)
-        self._count_failure(stored, type(error).__name__, self.env.classifier.of_error(error).retry_after)
-        return True
-
-    def _count_failure(self, stored: Stored, cause: str, hint: float | None) -> None:
-        stored.failed(self.env.now(), cause, hint)
-        self.counts["refresh_failed"] += 1
-        self.env.emit("resilient.cache.refresh_failed", policy=self.label, cause=cause)
 
     # -- operating -----------------------------------------------------------------------------------
 
@@ -228,11 +144,3 @@ class StaleCacheGuard(Asking):
                 self.unhashable(error, call, *args, **kwargs)
             raise
         return key
-
-    def snapshot(self) -> dict[str, object]:
-        """Return how many answers are kept, how they were used, and what is asked for now."""
-        return {**super().snapshot(), "asking": len(self.flights), "refreshing": self.background.running}
-
-    def resting(self) -> bool:
-        """Tell whether nothing usable is stored and nobody asks."""
-        return not len(self.flights) and not self.background.running and super().resting()

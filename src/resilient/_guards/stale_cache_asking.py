@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from resilient._guards.stale_cache_keeping import BAD, Keeping, oldest, stand_in
+from resilient._guards.stale_cache_settings import Settings
 from resilient._guards.stale_cache_turn import Shared, Turn, leads
 from resilient._guards.stale_cache_values import LARGEST, oversized, refuse_spent
 from resilient._machines.staleness import State, Stored
+from resilient._policy import Env
 from resilient._runtime.flight import Lead
 from resilient._runtime.flights import Flights
 from resilient.errors import ConfigError, DeadlineExceeded, Rejected
@@ -30,7 +32,9 @@ class Asking(Keeping):
 
     __slots__ = ("flights",)
 
-    flights: Flights[Shared]
+    def __init__(self, env: Env, label: str, policy: Settings) -> None:
+        super().__init__(env, label, policy)
+        self.flights: Flights[Shared] = Flights()
 
     def refresh(self, stored: Stored, turn: Turn, start: Start, args: Any, kwargs: Any) -> None:  # noqa: ANN401
         """Ask for a fresh answer in the background."""
@@ -154,9 +158,9 @@ class Asking(Keeping):
         if lead is None or not isinstance(error, Exception):
             return False
         now = self.env.now()
-        if now >= turn.end and isinstance(error, (Rejected, TimeoutError)):
+        if isinstance(error, DeadlineExceeded) or (now >= turn.end and isinstance(error, (Rejected, TimeoutError))):
             # It was this caller's time that was up: who has enough of it left tries again, not all of them.
-            lead.lose(now + (now - turn.began) / 2, error)
+            lead.lose(max(turn.end, now + (now - turn.began) / 2), error)
         else:
             self.learn(turn.key, error)
             lead.fail(error)
@@ -207,3 +211,11 @@ class Asking(Keeping):
     def told(self, stored: Stored) -> None:
         """Tell who watches that a fresh stored answer was served."""
         note(self.provenance("fresh", stored.born, None))
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what there is to tell, and what is asked for now."""
+        return {**super().snapshot(), "asking": len(self.flights)}
+
+    def resting(self) -> bool:
+        """Tell whether nothing usable is stored and nobody asks."""
+        return not len(self.flights) and super().resting()

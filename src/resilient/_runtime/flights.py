@@ -50,6 +50,11 @@ class Flights(Generic[T]):
         """Tell whether somebody asks for a key now."""
         return key in self._air
 
+    def busy(self, key: Hashable, now: float) -> bool:
+        """Tell whether somebody asks for a key now who is not taken for lost."""
+        flight = self._air.get(key)
+        return flight is not None and now < flight.lease
+
     def join(self, key: Hashable, now: float) -> Lead[T] | Flight[T]:
         """Lead a new flight, or return the one that is in the air, to be followed."""
         mine: Flight[T] = Flight(key, now + self._lease)

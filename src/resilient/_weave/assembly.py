@@ -51,10 +51,12 @@ class Assembly:
 
     def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
         """Return a woven function that guards `function`."""
-        shape = self._shape(colour, weaver.parameters_of(function))
+        form = weaver.parameters_of(function)
+        shape = self._shape(colour, form)
         names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
-        for position, guard in enumerate(self.guards):
-            names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
+        if form == weaver.ANYTHING:
+            for position, guard in enumerate(self.guards):
+                names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
         woven = weaver.make(shape, names, function)
         key = id(woven)
 
