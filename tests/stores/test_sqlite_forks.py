@@ -279,6 +279,21 @@ def test_children_and_parent_write_at_once_and_lose_nothing(path):
         assert db.execute("SELECT count(*) FROM records").fetchone() == (len(written),)
 
 
+def test_a_child_folds_the_log_in_though_its_parent_was_about_to(path):
+    with closing(SqliteStore(path)) as store:
+        put(store, "key")
+        store._database._folds.clear()  # as if a thread of the parent were at it
+
+        def child():
+            store._database.fold()
+            end = time.monotonic() + 10
+            while not store._database._folds and time.monotonic() < end:
+                time.sleep(0.001)
+            return len(store._database._folds)
+
+        assert in_child(child) == 1
+
+
 def test_multiprocessing_by_fork_works(path):
     import multiprocessing
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resilient import _check, clock, faults
-from resilient._runtime import threads
+from resilient._runtime import live, threads
 from resilient.stores.connections import Connections, Role
 from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, final, fold
 from resilient.stores.sqlite_path import identity, move_aside
@@ -39,6 +39,7 @@ class Database:
     """
 
     __slots__ = (
+        "__weakref__",
         "_connections",
         "_durable",
         "_folds",
@@ -64,6 +65,7 @@ class Database:
         """Whether there may be records from the future, since the wall clock has gone back."""
         self._connections = Connections(str(path), self._connect, patience)
         self.close = self._connections.close
+        live.add(self)
 
     def recognise(self) -> None:
         """Look at the file, if there is one.
@@ -142,3 +144,10 @@ class Database:
             self._identity = identity(self.path) if before is None else before
         self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK
         return db
+
+    def renew(self) -> None:
+        """Count on no thread of the parent, in a forked child."""
+        self._folds = deque([None])
+
+    def use_clock(self, _: clock.Clock) -> None:
+        """Do nothing: the wall clock is asked anew each time."""
