@@ -7,7 +7,7 @@ use. The breaker looks again sooner than by default, because this outage lasts s
 from __future__ import annotations
 
 import importlib
-from typing import Any, ClassVar
+from typing import Any
 
 from examples.survival.log import Reading
 from examples.survival.unprotected import Bare
@@ -30,9 +30,6 @@ class Piped(Bare):
         family: The client library, `httpx` or `httpx2`.
 
     """
-
-    # A shop that dies in the middle of its answer has not answered: the body belongs to the attempt.
-    asked: ClassVar[dict[str, Any]] = {"extensions": {"resilient": {"buffer": True}}}
 
     def clients(self, url: str, family: str) -> tuple[Any, Any]:
         """Return a client for threads and one for tasks, with one pipeline for both."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
-from typing import Any, ClassVar
+from typing import Any
 
 from examples.survival.log import Reading
 from examples.survival.rates import CURRENCIES
@@ -24,9 +24,6 @@ class Bare:
 
     """
 
-    asked: ClassVar[dict[str, Any]] = {}
-    """What each request is told besides."""
-
     def __init__(self, url: str, family: str) -> None:
         """Open one client for threads and one for tasks."""
         self._client, self._async_client = self.clients(url, family)
@@ -43,11 +40,11 @@ class Bare:
 
     def ask(self) -> Reading:
         """Get a rate in this thread."""
-        return self.read(self._client.get(f"/rates/{self.next()}", **self.asked))
+        return self.read(self._client.get(f"/rates/{self.next()}"))
 
     async def aask(self) -> Reading:
         """Get a rate in this task."""
-        return self.read(await self._async_client.get(f"/rates/{self.next()}", **self.asked))
+        return self.read(await self._async_client.get(f"/rates/{self.next()}"))
 
     def read(self, response: Any) -> Reading:  # noqa: ANN401 -- a Response of either family
         """Return what a caller learns from an answer."""
