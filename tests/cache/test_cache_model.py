@@ -89,7 +89,7 @@ class Model(RuleBasedStateMachine):
         policy, user, foo = self.policy, sent["cookie"], sent["foo"]
         about = f"{sent.url[-1]}{self.versions[sent.url]}-{user}-{foo if policy['vary'] else 'any'}"
         tag = {None: None, "strong": f'"{about}"', "weak": f'W/"{about}"'}[policy["tag"]]
-        headers = self.headers(policy, tag)
+        headers = self.headers(policy, tag, user)
         if tag and tag in (sent["if-none-match"] or "").split(", "):
             for name, given in self.given.items():
                 if given.tag == tag:
@@ -112,7 +112,7 @@ class Model(RuleBasedStateMachine):
         first, last = wanted.within(len(body)) or (0, 0)
         return Answer(206, [*headers, ("Content-Range", f"bytes {first}-{last}/{len(body)}")], body[first : last + 1])
 
-    def headers(self, policy: dict[str, Any], tag: str | None) -> list[tuple[str, str]]:
+    def headers(self, policy: dict[str, Any], tag: str | None, user: str | None) -> list[tuple[str, str]]:
         stated = [
             f"{key}={policy[key]}"
             for key in ("max-age", "stale-if-error", "stale-while-revalidate")
@@ -123,7 +123,7 @@ class Model(RuleBasedStateMachine):
             made.append(("Vary", "Foo"))
         if tag:
             made.append(("ETag", tag))
-        return made
+        return [*made, ("X-For", str(user))]
 
     # -- what happens
 
@@ -194,6 +194,7 @@ class Model(RuleBasedStateMachine):
         assert "no-store" not in policy["flags"] or seen.source == "revalidated"
         assert directive != "no-store"
         self.whose(given, user)
+        assert seen["x-for"] in self.addressees(seen, user)
         assert given.foo == foo or not policy["vary"] or seen.source == "revalidated"
         assert given.at >= self.written[url], "older than a write"
         self.bytes_are_right(seen, name, method)
@@ -217,6 +218,12 @@ class Model(RuleBasedStateMachine):
             return
         assert given.user == user
         assert not (self.shared and "private" in given.policy["flags"])
+
+    def addressees(self, seen: Seen, user: str | None) -> set[str | None]:
+        """Whom the fields may be meant for: also those of a 304, which is about the answer of somebody else."""
+        if not self.shared:
+            return {str(user)}
+        return {str(user), "None", seen["x-for"] if "public" in (seen["cache-control"] or "") else None}
 
     def bytes_are_right(self, seen: Seen, name: str, method: str) -> None:
         body = self.given[name].content

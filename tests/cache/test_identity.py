@@ -98,6 +98,46 @@ def test_in_a_shared_cache_a_public_answer_to_somebody_serves_all(shared: World)
     assert shared.ask().source == "fresh"
 
 
+def test_T65_what_one_fetches_behind_a_shared_answer_is_theirs(shared: World) -> None:
+    whoami(shared, "cookie", "max-age=10, stale-while-revalidate=60")
+    shared.ask()
+    shared.sleep(15)
+    assert shared.ask(headers={"Cookie": "alice"}).body == b"nobody"
+    shared.settle()
+    assert shared.ask(headers={"Cookie": "alice"}).body == b"alice"
+    assert shared.ask().body == b"nobody"
+    assert shared.ask(headers={"Cookie": "bob"}).body == b"nobody"
+
+
+@pytest.mark.parametrize("how", ["asked", "behind", "HEAD", "other variant"])
+def test_T65_what_a_304_says_to_one_is_theirs(shared: World, how: str) -> None:
+    shared.gives({"Cache-Control": "max-age=10, stale-while-revalidate=60", "ETag": '"a"', "Vary": "Foo"})
+    shared.ask()
+    shared.sleep(100 if how == "asked" else 15)
+    shared.only().gives({"ETag": '"a"', "X-Who": "alice", "Set-Cookie": "session=alice"}, status=304)
+    if how == "HEAD":
+        shared.only().gives({"ETag": '"a"', "X-Who": "alice", "Cache-Control": "max-age=10"})
+    foo = {"Foo": "1"} if how == "other variant" else {}
+    method = "HEAD" if how == "HEAD" else "GET"
+    shared.ask(headers={"Cookie": "alice", **foo, "Cache-Control": "no-cache" if how == "HEAD" else "x"}, method=method)
+    shared.settle()
+    shared.only().fails()
+    mine = shared.ask(headers={"Cookie": "alice", **foo})
+    assert (mine.source, mine["x-who"], mine.body) == ("fresh", "alice", b"body")
+    for other in ({}, {"Cookie": "bob"}):
+        theirs = shared.ask(headers={**other, "Cache-Control": "max-stale"})
+        assert (theirs.source, theirs["x-who"], theirs["set-cookie"]) == ("stale", None, None)
+
+
+def test_T65_a_cookie_that_a_304_sets_for_who_shows_authorization_is_shared_with_nobody(shared: World) -> None:
+    shared.gives({"Cache-Control": "s-maxage=10", "ETag": '"a"'})
+    shared.ask()
+    shared.sleep(10)
+    shared.only().gives({"ETag": '"a"', "Set-Cookie": "session=alice"}, status=304)
+    assert shared.ask(headers={"Authorization": "alice"})["set-cookie"] == "session=alice"
+    assert shared.store.stats().entries == 0
+
+
 def test_in_a_private_cache_it_does_not(world: World) -> None:
     whoami(world, "cookie", "public, max-age=60")
     assert world.ask(headers={"Cookie": "alice"}).body == b"alice"

@@ -198,6 +198,21 @@ def test_parts_without_a_strong_tag_are_never_joined(world: World, tag: str) -> 
     assert world.ask().source == "fresh" or world.ask().body == b"whole"
 
 
+def test_parts_for_other_requests_are_never_joined(world: World) -> None:
+    origin(world, Vary="Foo").ask(headers=ranged("bytes=0-4", Foo="1"))
+    world.ask(headers=ranged("bytes=5-9", Foo="2"))
+    for foo in "12":
+        assert world.ask(headers=ranged("bytes=3-6", Foo=foo)).source == "origin"
+
+
+def test_a_part_of_a_whole_that_is_there_is_not_stored_beside_it(world: World) -> None:
+    origin(world, Cache_Control="no-cache").ask()
+    world.sleep(1)
+    world.only().gives({"ETag": '"a"', **FRESH, "Content-Range": "bytes 0-1/10"}, b"01", 206)
+    assert world.ask(headers=ranged("bytes=0-1")).source == "origin"
+    assert world.store.stats().entries == 1
+
+
 def test_parts_of_another_version_go(world: World) -> None:
     origin(world).ask(headers=ranged("bytes=0-4"))
     origin(world, '"b"', b"abcdefghij").ask(headers=ranged("bytes=5-9"))

@@ -132,6 +132,25 @@ def test_all_answers_with_the_same_strong_tag_are_updated(world: World) -> None:
     assert {world.ask(headers={"Foo": foo})["x-new"] for foo in "123"} == {"1"}
 
 
+def test_one_that_depends_on_other_fields_now_is_gone_where_nobody_knows_what_the_request_had(world: World) -> None:
+    for foo in "12":
+        world.only().gives({"Cache-Control": "max-age=10", "Vary": "Foo", "ETag": '"same"'})
+        world.ask(headers={"Foo": foo, "Cache-Control": "no-cache"})
+    world.sleep(10)
+    world.only().gives({"ETag": '"same"', "Vary": "Bar"}, status=304)
+    assert world.ask(headers={"Foo": "3", "Bar": "1"}).source == "revalidated"
+    assert world.store.stats().entries == 0
+
+
+def test_a_304_without_validators_about_one_of_several_is_about_none(world: World) -> None:
+    for foo in "12":
+        world.only().gives({"Cache-Control": "max-age=100", "Vary": "Foo", "ETag": f'"{foo}"'}, foo)
+        world.ask(headers={"Foo": foo})
+    world.only().gives(status=304).gives({"Cache-Control": "max-age=10"}, "3")
+    third = world.ask(headers={"Foo": "3"})
+    assert (third.body, third.source, len(third.sent)) == (b"3", "origin", 2)
+
+
 def test_of_those_with_a_weak_tag_only_the_latest_is_updated(world: World) -> None:
     for foo in "12":
         world.only().gives({"Cache-Control": "max-age=10", "Vary": "Foo", "ETag": 'W/"same"'})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cache._world import World
+from tests.cache._world import Unreachable, World
 
 Headers = dict[str, str] | list[tuple[str, str]]
 
@@ -126,6 +126,26 @@ def test_of_several_that_match_one_that_names_its_fields_is_used_and_then_the_la
     world.ask(headers={"Foo": "1", "Cache-Control": "no-cache"})
     world.only().fails()
     assert world.ask(headers={"Foo": "1"}).body == b"foo"
+
+
+def test_that_is_so_in_whatever_order_they_were_stored(world: World) -> None:
+    varying(world, "Foo")
+    world.ask(headers={"Foo": "1"})
+    world.sleep(1)
+    world.only().gives({"Cache-Control": "max-age=60"}, "default")
+    world.ask(headers={"Foo": "2"})
+    world.only().fails()
+    assert (world.ask(headers={"Foo": "1"}).body, world.ask(headers={"Foo": "2"}).body) == (b"body", b"default")
+
+
+def test_the_latest_is_so_by_its_date_and_not_by_when_it_was_stored(world: World) -> None:
+    varying(world, "Foo")
+    world.ask(headers={"Foo": "1", "Bar": "1"})
+    varying(world.only(), "Bar", Date=world.date(-5))
+    world.ask(headers={"Foo": "2", "Bar": "2"})
+    world.only().fails()
+    world.answers[0] = Unreachable("down")
+    assert world.ask(headers={"Foo": "1", "Bar": "2"})["vary"] == "Foo"
 
 
 def test_when_an_answer_begins_to_vary_the_one_before_it_is_gone(world: World) -> None:

@@ -60,7 +60,7 @@ class Case:
             now = self.now()
             judgement = judge(self.cache, held.entry, self.want.limits, now)
             if judgement.use in (Use.FRESH, Use.STALE) or (
-                judgement.use is Use.BEHIND and (yield from behind(self.cache, self.want, held, now))
+                judgement.use is Use.BEHIND and (yield from behind(self.cache, self.want, self.found, held, now))
             ):
                 served = self._served(held, judgement.use)
                 if served is not None:
@@ -167,17 +167,17 @@ class Case:
     def _confirmed(self, updates: Sequence[Held], use: Held, got: Got, why: str) -> Answering:
         """Serve a stored answer that is still right, with the news of it."""
         yield Close(got)
-        served = use
+        served, stored = use, False
         for held in updates:
-            fresh = yield from update(self.cache, self.want, held, got)
+            fresh, kept = yield from update(self.cache, self.want, self.found, held, got)
             if held is use:
-                served = fresh
-        if use is not self.found.fit and use.entry.span is None:
-            served = yield from self._also(served, got)
+                served, stored = fresh, kept
+        if stored and use is not self.found.fit and use.entry.span is None:
+            yield from self._also(served, got)
         now = self.now()
         self.cache.counts["revalidated"] += 1
         ttl = served.entry.lifetime - served.entry.age(now)
-        told = forwarded(why, got.status, ttl=ttl, stored=bool(updates))
+        told = forwarded(why, got.status, ttl=ttl, stored=stored)
         made = reply(served, self.want, now, "revalidated", told)
         if made is not None:
             return made
@@ -188,13 +188,12 @@ class Case:
         names = nominated(index(held.entry.fields))
         tags = tags_of(self.cache, self.want, got)
         if not names or tags is None:
-            return held
+            return
         entry = replace(held.entry, vary=vary(names, self.want.found, self.cache.secret))
         place = Place(
             self.found.address, held.key, tags, variants=self.found.variants.get(held.key, []), mark=self.want.mark
         )
         yield from keep_whole(self.cache, place, entry, held.body)
-        return held._replace(entry=entry)
 
     def _took(self, got: Got, why: str) -> Answering:
         """Hand an answer out, and store it if it may be."""
@@ -215,5 +214,5 @@ class Case:
         if got.status == _OK and not got.replaced and fit is not None:
             same = agrees(fit, got)
             if same is not None:
-                yield from (update(self.cache, self.want, fit, got) if same else forget(fit))
+                yield from (update(self.cache, self.want, self.found, fit, got) if same else forget(fit))
         return passed(got, self._why(judgement))

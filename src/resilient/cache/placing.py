@@ -19,7 +19,7 @@ from resilient.cache.wanted import Wanted
 if TYPE_CHECKING:
     from resilient.cache.config import HttpCache
 
-__all__ = ["filling", "passed", "place", "tags_of", "told"]
+__all__ = ["common", "filling", "key_of", "passed", "place", "tags_of", "told", "too_large"]
 
 _PARTIAL = 206
 
@@ -35,7 +35,7 @@ def place(cache: HttpCache, want: Wanted, found: Found, got: Got, made: Draft) -
         made: The same, as it is to be stored.
 
     """
-    key = found.keys[-1] if cache.shared and made.public else found.keys[0]
+    key = key_of(cache, found, made)
     if common(key) and not made.common(shared=cache.shared):
         return None
     tags = tags_of(cache, want, got)
@@ -45,6 +45,11 @@ def place(cache: HttpCache, want: Wanted, found: Found, got: Got, made: Draft) -
     parts = [held for held in found.parts if held.key == key]
     asked = b"" if want.range is None else want.range.asked
     return Place(found.address, key, tags, before, parts, found.variants.get(key, []), asked, want.mark)
+
+
+def key_of(cache: HttpCache, found: Found, made: Draft) -> str:
+    """Return the key under which an answer to a request is stored: its own, or that of all."""
+    return found.keys[-1] if cache.shared and made.public else found.keys[0]
 
 
 def common(key: str) -> bool:

@@ -41,6 +41,7 @@ class Draft:
         public: Whether it is for everybody, as it says itself.
         explicit: Whether it says itself how long it is fresh.
         cookies: Whether it sets some.
+        known: Whether the request had an `Authorization`.
 
     """
 
@@ -48,6 +49,7 @@ class Draft:
     public: bool
     explicit: bool
     cookies: bool
+    known: bool
 
     def common(self, *, shared: bool) -> bool:
         """Tell whether it may be stored where all find it who show no credentials.
@@ -55,7 +57,7 @@ class Draft:
         An answer that sets a cookie is where an identity begins. Whoever got it from a store would
         share it, unless its origin means just that.
         """
-        return not self.cookies or self.public or (shared and self.explicit)
+        return not self.cookies or self.public or (shared and self.explicit and not self.known)
 
 
 def draft(cache: HttpCache, request: Index, got: Got, known: Vary | None = None) -> Draft | None:
@@ -83,7 +85,8 @@ def draft(cache: HttpCache, request: Index, got: Got, known: Vary | None = None)
     stated = explicit(found, directives, shared=cache.shared)
     if not (stated or entry.lifetime or entry.etag or entry.modified or _covers(cache)):
         return None
-    return Draft(entry, b"public" in directives, stated, b"set-cookie" in found and b"set-cookie" not in kept_out)
+    cookies = b"set-cookie" in found and b"set-cookie" not in kept_out
+    return Draft(entry, b"public" in directives, stated, cookies, b"authorization" in request)
 
 
 def _may(cache: HttpCache, request: Index, status: int, found: Index, directives: Directives) -> bool:
