@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
 from resilient._http.cached_flights import Together
-from resilient._http.cached_io import Tasks, Threads, complete
+from resilient._http.cached_io import Tasks, Threads
 from resilient._http.cached_messages import asked_of, got_from, in_memory, replied, shown, wall
 from resilient._http.cached_run import Run
 from resilient._http.sending import copied
 from resilient._runtime import background
+from resilient._runtime.blocking import complete
 from resilient._runtime.flight import Lead
 from resilient.cache import HttpCache
 from resilient.cache import flow as flows

@@ -1,7 +1,7 @@
 """What a cache's flows ask for, carried out by threads and by tasks.
 
-Both have the same async methods. Those for threads never suspend, so that `complete` runs whatever
-is written with them, without an event loop: the driver stands once for both.
+Both have the same async methods. Those for threads never suspend, so that whatever is written with
+them is run to its end without an event loop: the driver stands once for both.
 """
 
 from __future__ import annotations
@@ -24,18 +24,6 @@ T = TypeVar("T")
 
 Begin = Callable[..., tuple[Any, Callable[[Any], Any]]]
 """Returns the exchange of a request, and the woven function to hand it to."""
-
-
-def complete(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    message = f"{coroutine!r} suspended, and there is no event loop"
-    raise RuntimeError(message)
 
 
 class Threads:
