@@ -72,10 +72,11 @@ class Front:
             self._left_out(method, args, kwargs)
             return default
         try:
-            call = self._missed.before(method) if self._missed.calls else getattr(self.store, method)
+            missed = bool(self._missed.calls)
+            call = self._missed.before(method) if missed else getattr(self.store, method)
             if not self.store.blocking:
                 result = call(*args, **kwargs)
-            elif method == "get" and getattr(self.store, "direct_reads", False):
+            elif method == "get" and not missed and getattr(self.store, "direct_reads", False):
                 result = self._directly(call, args, kwargs)
             else:
                 operation = self._lane.start(call, args, kwargs)

@@ -140,9 +140,13 @@ class Database:
         before = identity(self.path)
         try:
             db = connect(self.path, self._patience / 2 if role == "read" else self._patience, durable=self._durable)
-        finally:
+        finally:  # also of a file that is broken: it is to be moved aside
             self._identity = identity(self.path) if before is None else before
-        self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK
+        try:
+            self.ahead = self.ahead or newest(db) > clock.current().wall() + BACK
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def renew(self) -> None:
