@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient._runtime.background import Background
+from resilient._runtime.blocking import complete
 from resilient._runtime.flight import Flight
 from resilient._runtime.flights import Flights
 from resilient.clock import current
