@@ -36,6 +36,7 @@ recorded_result
 DOORS = {
     "httpx": CLIENTS,
     "httpx2": CLIENTS,
+    "cache": ["HttpCache"],
     "asgi": SERVERS,
     "wsgi": SERVERS,
     "stores": STORES,
