@@ -85,7 +85,7 @@ class Guard:
         raise NotImplementedError
 
     def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:  # noqa: ARG002 -- most guards treat all alike
-        """Return what injected names stand for in one decorated function, whose parameters the code does not name."""
+        """Return what injected names stand for in one decorated function; refuse one that cannot be guarded."""
         return {}
 
     def snapshot(self) -> dict[str, object]:

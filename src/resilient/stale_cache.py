@@ -18,6 +18,8 @@ from resilient._policy import Env
 
 if TYPE_CHECKING:
     from resilient._guards.stale_cache import StaleCacheGuard
+    from resilient._guards.stale_cache_backing import Codec
+    from resilient.stores.contract import Store
 
 __all__ = ["StaleCache"]
 
@@ -49,10 +51,14 @@ else:
             <inner>
         except BaseException as error:
             if not cache_.failed(turn_, error):
+                if turn_.taken_back:                   #: backed
+                    AWAIT settle_(turn_)               #: backed
                 raise
             result = turn_.result
         else:
             result = cache_.returned(turn_, result)
+            if turn_.made is not None:                 #: backed
+                AWAIT settle_(turn_)                   #: backed
 """
 
 On = tuple[type[Exception], ...] | type[Exception] | Callable[[Exception], bool]
@@ -87,6 +93,10 @@ class StaleCache:
         jitter: Share in [0, 1) by which `fresh` and `negative` are shortened at random, so that
             answers that came together do not end together.
         refreshes: Refreshes in the background at once.
+        store: A store that keeps the answers, too, so that they survive a restart and processes share
+            them. It needs `key`, and that it returns a string.
+        codec: Turns answers into bytes and back for the store. By default JSON, which keeps only
+            what comes back from it as it was.
 
     Raises:
         ConfigError: If a value is out of range, or values do not go together.
@@ -120,6 +130,8 @@ class StaleCache:
     early: float | None
     jitter: float
     refreshes: int
+    store: Store | None
+    codec: Codec | None
 
     kind: ClassVar[str] = "stale_cache"
     template: ClassVar[str] = TEMPLATE
@@ -140,15 +152,13 @@ class StaleCache:
         early: float | None = None,
         jitter: float = 0.1,
         refreshes: int = 8,
+        store: Store | None = None,
+        codec: Codec | None = None,
     ) -> None:
         """Check and normalise the settings."""
-        fresh = _check.seconds("fresh", fresh, zero=True)
-        stale = _check.seconds("stale", stale, zero=True)
         checked: dict[str, object] = {
-            "fresh": fresh,
-            "stale": stale,
+            **_ages(fresh, stale, while_revalidating),
             "key": None if key is None else _function("key", key, "a function of the call's arguments, or None"),
-            "while_revalidating": _grace(while_revalidating, fresh, stale),
             "on": _kinds("on", on),
             "max_entries": _check.count("max_entries", max_entries),
             "max_bytes": None if max_bytes is None else _check.count("max_bytes", max_bytes),
@@ -158,6 +168,7 @@ class StaleCache:
             "early": None if early is None else _check.positive("early", early),
             "jitter": _check.number("jitter", jitter),
             "refreshes": _check.count("refreshes", refreshes),
+            **_stored(store, codec, key),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -196,15 +207,18 @@ def _kinds(name: str, given: On | None) -> On | None:
     return given
 
 
-def _grace(given: _check.Duration | bool | None, fresh: float, stale: float) -> float:  # noqa: FBT001 -- as given
-    if given is None:
-        return min(fresh, stale)
-    if isinstance(given, bool):
-        return stale if given else 0.0
-    grace = _check.seconds("while_revalidating", given, zero=True)
-    if grace > stale:
-        _check.refuse("while_revalidating", given, f"at most stale ({stale:g} s)")
-    return grace
+def _ages(fresh: _check.Duration, stale: _check.Duration, grace: _check.Duration | bool | None) -> dict[str, object]:
+    fresh = _check.seconds("fresh", fresh, zero=True)
+    stale = _check.seconds("stale", stale, zero=True)
+    if grace is None:
+        seconds = min(fresh, stale)
+    elif isinstance(grace, bool):
+        seconds = stale if grace else 0.0
+    else:
+        seconds = _check.seconds("while_revalidating", grace, zero=True)
+    if seconds > stale:
+        _check.refuse("while_revalidating", grace, f"at most stale ({stale:g} s)")
+    return {"fresh": fresh, "stale": stale, "while_revalidating": seconds}
 
 
 def _negative(given: _check.Duration | None, on: On | None) -> float | None:
@@ -217,3 +231,19 @@ def _negative(given: _check.Duration | None, on: On | None) -> float | None:
     if on is None:
         _check.refuse("negative_on", on, "the errors that are kept, where negative says for how long")
     return seconds
+
+
+def _stored(store: Store | None, codec: Codec | None, key: object) -> dict[str, object]:
+    if store is None:
+        if codec is not None:
+            _check.refuse("codec", codec, "left out where store is None")
+        return {"store": None, "codec": None}
+    from resilient.stores.contract import Store  # noqa: PLC0415 -- only who uses a store loads it
+
+    if isinstance(store, type) or not isinstance(store, Store):
+        _check.refuse_type("store", store, "a store, such as a MemoryStore")
+    if key is None:
+        _check.refuse("key", key, "a function that returns a string, where answers are kept in a store")
+    if codec is not None and not (hasattr(codec, "encode") and hasattr(codec, "decode")):
+        _check.refuse_type("codec", codec, "an object with encode() and decode(), or None")
+    return {"store": store, "codec": codec}

@@ -14,8 +14,8 @@ from resilient._machines.staleness import Ages, State
 AGES = Ages(fresh=10.0, stale=50.0, grace=20.0, jitter=0.0, early=None)
 
 
-def stored(ages=AGES, *, now=100.0, age=0.0, took=0.5, draw=0.0):
-    return ages.stored("key", "value", now, age, took, draw)
+def stored(ages=AGES, *, now=100.0, age=0.0, took=0.5, draw=0.0, since=0.0):
+    return ages.stored("key", "value", now, age=age, took=took, draw=draw, since=since)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,13 @@ def test_ages_of_caches_behind_each_other_do_not_add_up():
     assert answer.state(105.0) is State.GONE
     assert stored(age=60.0) is None
     assert stored(age=59.9) is not None
+
+
+def test_an_answer_out_of_a_store_goes_on_where_it_was():
+    first = stored(age=5.0)
+    later = stored(now=100.0 + 4.0, age=9.0, since=4.0)
+    for name in ("born", "fresh", "until", "grace", "end"):
+        assert getattr(later, name) == getattr(first, name), name
 
 
 @given(

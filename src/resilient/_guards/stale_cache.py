@@ -27,7 +27,8 @@ class StaleCacheGuard(Refreshing):
 
     def flags(self, colour: Colour) -> frozenset[str]:  # noqa: ARG002 -- the same in both
         """Return the template's conditional lines to compile in."""
-        return frozenset() if self._policy.key is None else frozenset({"keyed"})
+        flags = {"keyed": self._policy.key is not None, "backed": self.backing is not None}
+        return frozenset(flag for flag, there in flags.items() if there)
 
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
@@ -39,11 +40,19 @@ class StaleCacheGuard(Refreshing):
             "makers": self.makers.get,
             "named": self._named,
             "ask": self.ask if colour == "sync" else self.aask,
+            "settle": self.settle if colour == "sync" else self.asettle,
         }
 
     def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:
-        """Return what makes the key of the one function that is decorated."""
-        return {"maker": maker_of(function)}
+        """Return what makes the key of the one function that is decorated.
+
+        Raises:
+            Unguardable: If its answers are to be stored, and nothing tells it apart after a restart.
+
+        """
+        if self.backing is not None:
+            self.backing.function_name(function)
+        return {} if self._policy.key is not None else {"maker": maker_of(function)}
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -76,6 +85,12 @@ class StaleCacheGuard(Refreshing):
         self.look(turn, self._start, args, kwargs)
         while turn.flight is not None:
             self.followed(turn, self.flights.follow(turn.flight, self.env.clock, turn.end))
+        if self.backing is not None and turn.lead is not None and turn.kept:
+            try:
+                self.restored(turn, self.backing.load(turn.key), self._start, args, kwargs)
+            except BaseException:
+                turn.taken().lose()
+                raise
         if not turn.answered:
             turn.begin(self.env.now())
         return turn
@@ -86,6 +101,12 @@ class StaleCacheGuard(Refreshing):
         self.look(turn, self._astart, args, kwargs)
         while turn.flight is not None:
             self.followed(turn, await self.flights.afollow(turn.flight, self.env.clock, turn.end))
+        if self.backing is not None and turn.lead is not None and turn.kept:
+            try:
+                self.restored(turn, await self.backing.aload(turn.key), self._astart, args, kwargs)
+            except BaseException:
+                turn.taken().lose()
+                raise
         if not turn.answered:
             turn.begin(self.env.now())
         return turn
@@ -104,6 +125,20 @@ class StaleCacheGuard(Refreshing):
 
         """
         key = self._key(function, args, kwargs)
+        found = self._forget(key)
+        if self.backing is not None:
+            self.backing.drop(key)
+        return found
+
+    async def aforget(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401
+        """Do the same, waiting for a store without blocking the event loop."""
+        key = self._key(function, args, kwargs)
+        found = self._forget(key)
+        if self.backing is not None:
+            await self.backing.adrop(key)
+        return found
+
+    def _forget(self, key: Key) -> bool:
         self.flights.forget(key)
         stored, refusal = self.shelf.entries.get(key), self.refusals.entries.get(key)
         now = self.env.now()
@@ -112,6 +147,8 @@ class StaleCacheGuard(Refreshing):
 
     def prime(self, value: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Store an answer as if the call had just returned it, for example at the start of a process.
+
+        It is stored in this process, not in a store that processes share.
 
         Args:
             value: The answer.
@@ -125,7 +162,20 @@ class StaleCacheGuard(Refreshing):
         self.store(key, value, 0.0, 0.0)
 
     def clear(self) -> int:
-        """Forget all answers and errors; return how many there were."""
+        """Forget all answers and errors, in the store as well; return how many there were in this process."""
+        count = self._clear()
+        if self.backing is not None:
+            self.backing.clear()
+        return count
+
+    async def aclear(self) -> int:
+        """Do the same, waiting for a store without blocking the event loop."""
+        count = self._clear()
+        if self.backing is not None:
+            await self.backing.aclear()
+        return count
+
+    def _clear(self) -> int:
         self.flights.clear()
         return self.shelf.clear() + self.refusals.clear()
 

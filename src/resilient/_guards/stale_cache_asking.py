@@ -22,6 +22,7 @@ from resilient.outcome import thrown_away
 from resilient.provenance import Provenance, Source, note
 
 if TYPE_CHECKING:
+    from resilient._guards.stale_cache_backing import Loaded
     from resilient._runtime.flight import Got
 
 Start = Callable[[Turn, Stored, Any, Any], bool]
@@ -88,6 +89,23 @@ class Asking(Keeping):
             turn.lead = lead
             self._refused(turn, now)
 
+    def restored(self, turn: Turn, loaded: Loaded | None, start: Start, args: Any, kwargs: Any) -> None:  # noqa: ANN401
+        """Answer with what the store had, if that may be; else the function is called."""
+        if loaded is None or turn.lead is None or not turn.lead.valid:
+            return
+        stored = self.store(turn.key, loaded.value, loaded.age, loaded.took, loaded.kept)
+        if stored is None:
+            return
+        now = self.env.now()
+        state = stored.state(now)
+        if state is State.FRESH:
+            turn.taken().land(Shared(stored.value, (self.provenance("fresh", stored.born, None),)))
+            self._serve_fresh(turn, stored)
+        elif state is State.REVALIDATE:
+            turn.taken().land(Shared(stored.value, (self.provenance("stale", stored.born, "revalidating"),)))
+            self.refresh(stored, turn, start, args, kwargs)
+            self._stand_in(turn, stored, now, "revalidating")
+
     def _refused(self, turn: Turn, now: float) -> None:
         """Raise the error that is stored for a key."""
         refusal = self.refusal(turn.key, now)
@@ -150,6 +168,8 @@ class Asking(Keeping):
         stored = self.store(turn.key, result, oldest(notes), max(0.0, self.env.now() - turn.began))
         if stored is not None and not lead.valid:  # forgotten meanwhile
             self.shelf.drop(stored)
+        else:
+            turn.made = stored
         return None
 
     def failed(self, turn: Turn, error: BaseException) -> bool:
@@ -162,7 +182,7 @@ class Asking(Keeping):
             # It was this caller's time that was up: who has enough of it left tries again, not all of them.
             lead.lose(max(turn.end, now + (now - turn.began) / 2), error)
         else:
-            self.learn(turn.key, error)
+            turn.taken_back = self.learn(turn.key, error)
             lead.fail(error)
         return self.stands_in(turn, error)
 

@@ -65,10 +65,11 @@ class Keeping(Guard):
         """The configuration this guard was made from."""
         return self._policy
 
-    def store(self, key: tuple[Any, ...], value: Any, age: float, took: float) -> Stored | None:  # noqa: ANN401
+    def store(self, key: tuple[Any, ...], value: Any, age: float, took: float, since: float = 0.0) -> Stored | None:  # noqa: ANN401
         """Keep an answer, in place of the error that may be stored; None if it is too old or too large."""
         now = self.env.now()
-        stored = self.ages.stored(key, value, now, age, took, self.env.clock.random() if self.ages.jitter else 0.0)
+        draw = self.env.clock.random() if self.ages.jitter else 0.0
+        stored = self.ages.stored(key, value, now, age=age, took=took, draw=draw, since=since)
         size = self._size(value)
         if stored is not None and size is not None:
             stored.size = size
@@ -104,23 +105,22 @@ class Keeping(Guard):
             return None
         return refusal
 
-    def learn(self, key: tuple[Any, ...], error: Exception) -> None:
-        """Store an error that is to be stored; forget an answer that the downstream has just taken back."""
+    def learn(self, key: tuple[Any, ...], error: Exception) -> bool:
+        """Store an error that is to be stored; tell whether the downstream has just taken an answer back."""
         if isinstance(error, (Rejected, ConfigError, Unguardable)):
-            return
+            return False
         now = self.env.now()
         stored = self.shelf.entries.get(key)
-        if stored is not None:
-            if self.serves(error):
-                return
-            if self.env.classifier.of_error(error).outcome is Outcome.SUCCESS:
-                self.shelf.drop(stored)
+        if stored is not None and self.serves(error):
+            return False
+        taken_back = stored is not None and self.env.classifier.of_error(error).outcome is Outcome.SUCCESS
+        if stored is not None and taken_back:
+            self.shelf.drop(stored)
         negative = self._policy.negative
-        if negative is None:
-            return
-        if _check.matches(self._policy.negative_on, error):
+        if negative is not None and _check.matches(self._policy.negative_on, error):
             lasts = negative * (1.0 - self.ages.jitter * self.env.clock.random())
             self.refusals.put(Refusal(key, error, now, now + lasts), now)
+        return taken_back
 
     def serves(self, error: Exception) -> bool:
         """Tell whether an error is one that a stored answer may stand in for."""

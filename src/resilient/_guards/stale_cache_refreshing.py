@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient._guards.stale_cache_asking import Asking, Start
 from resilient._guards.stale_cache_keeping import stand_in
@@ -15,16 +15,24 @@ from resilient._runtime.background import Background
 from resilient._runtime.flight import Lead
 from resilient.errors import Unguardable
 
+if TYPE_CHECKING:
+    from resilient._guards.stale_cache_backing import Backing
+
 
 class Refreshing(Asking):
     """A stale cache's guard, as far as it asks on its own."""
 
-    __slots__ = ("_inside", "background")
+    __slots__ = ("_inside", "background", "backing")
 
     def __init__(self, env: Env, label: str, policy: Settings) -> None:
         super().__init__(env, label, policy)
         self._inside: Callable[[Colour], Callable[..., Any]] | None = None
         self.background = Background(policy.refreshes)
+        self.backing: Backing | None = None
+        if policy.store is not None:
+            from resilient._guards.stale_cache_backing import Backing  # noqa: PLC0415 -- only who uses a store loads it
+
+            self.backing = Backing(policy.store, policy.codec, env.downstream, label)
 
     def encloses(self, inside: Callable[[Colour], Callable[..., Any]]) -> None:
         """Hear how to call a function through the policies inside alone."""
@@ -59,6 +67,7 @@ class Refreshing(Asking):
                 raise
         else:
             self._refreshed(work, stored, result)
+        self.settle(work)
 
     async def _awork(self, work: Turn, stored: Stored, args: Any, kwargs: Any) -> None:  # noqa: ANN401
         assert self._inside is not None  # noqa: S101
@@ -71,6 +80,21 @@ class Refreshing(Asking):
                 raise
         else:
             self._refreshed(work, stored, result)
+        await self.asettle(work)
+
+    def settle(self, turn: Turn) -> None:
+        """Let the store know what a call has come to."""
+        if self.backing is not None and turn.made is not None:
+            self.backing.save(turn.key, turn.made, self.env.now())
+        elif self.backing is not None and turn.taken_back:
+            self.backing.drop(turn.key)
+
+    async def asettle(self, turn: Turn) -> None:
+        """Do the same without blocking the event loop."""
+        if self.backing is not None and turn.made is not None:
+            await self.backing.asave(turn.key, turn.made, self.env.now())
+        elif self.backing is not None and turn.taken_back:
+            await self.backing.adrop(turn.key)
 
     def _refreshed(self, work: Turn, stored: Stored, result: Any) -> None:  # noqa: ANN401
         try:
@@ -90,7 +114,7 @@ class Refreshing(Asking):
         lead = self.unwound(work, error)
         if lead is None or not isinstance(error, Exception):
             return False
-        self.learn(work.key, error)
+        work.taken_back = self.learn(work.key, error)
         lead.fail(error)
         self._count_failure(stored, type(error).__name__, self.env.classifier.of_error(error).retry_after)
         return True
@@ -102,7 +126,8 @@ class Refreshing(Asking):
 
     def snapshot(self) -> dict[str, object]:
         """Return what there is to tell, and what is asked for now."""
-        return {**super().snapshot(), "refreshing": self.background.running}
+        kept = {} if self.backing is None else {"corrupt": self.backing.corrupt}
+        return {**super().snapshot(), "refreshing": self.background.running, **kept}
 
     def resting(self) -> bool:
         """Tell whether nothing usable is stored and nobody asks."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from resilient._policy import Policy
+
+if TYPE_CHECKING:
+    from resilient._guards.stale_cache_backing import Codec
+    from resilient.stores.contract import Store
 
 
 class Settings(Policy, Protocol):
@@ -59,6 +63,14 @@ class Settings(Policy, Protocol):
     @property
     def negative_on(self) -> object:
         """Which errors."""
+
+    @property
+    def store(self) -> Store | None:
+        """Where answers are kept, too."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """What turns answers into bytes and back."""
 
     @property
     def refreshes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from resilient._machines.staleness import Stored
 from resilient._runtime.flight import Flight, Lead
 from resilient.provenance import Answer, Provenance, watch, watching
 
@@ -55,6 +56,8 @@ class Turn:
         lead: The duty to call the function for others, too.
         flight: Whom it waits for.
         kept: Whether its answer may be stored.
+        made: What was stored of its answer.
+        taken_back: Whether the downstream has taken back what was stored.
         began: Time at which the function was called.
         watch: Learns where the answer comes from.
         task: Whether it is a task's: such a one may be ended in somebody else's context.
@@ -71,7 +74,9 @@ class Turn:
         "kept",
         "key",
         "lead",
+        "made",
         "result",
+        "taken_back",
         "task",
         "watch",
     )
@@ -86,6 +91,8 @@ class Turn:
         self.lead: Lead[Shared] | None = None
         self.flight: Flight[Shared] | None = None
         self.kept = True
+        self.made: Stored | None = None
+        self.taken_back = False
         self.began = 0.0
         self.watch: Watch | None = None
         self._before: Answer | None = None

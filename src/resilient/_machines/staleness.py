@@ -94,11 +94,22 @@ class Ages:
     jitter: float
     early: float | None
 
-    def stored(self, key: Hashable, value: Any, now: float, age: float, took: float, draw: float) -> Stored | None:  # noqa: ANN401, PLR0913, PLR0917
+    def stored(  # noqa: PLR0913 -- what an answer is, and when it came
+        self,
+        key: Hashable,
+        value: Any,  # noqa: ANN401 -- any answer
+        now: float,
+        *,
+        age: float,
+        took: float,
+        draw: float,
+        since: float = 0.0,
+    ) -> Stored | None:
         """Return the stored form of an answer, or None if it is too old to be used at all.
 
-        Its time is `fresh` from now, for whoever gave it called it fresh, and all in all what
-        remains since the downstream gave it: ages of caches behind each other do not add up.
+        Its time is `fresh` since it was first stored, for whoever gave it called it fresh then, and
+        all in all what remains since the downstream gave it: ages of caches behind each other do
+        not add up.
 
         Args:
             key: What it is found by.
@@ -107,6 +118,7 @@ class Ages:
             age: Seconds since the downstream gave it.
             took: Seconds that asking took.
             draw: A random number in [0, 1).
+            since: Seconds since it was first stored, for one that comes out of a store.
 
         """
         end = now - age + self.fresh + self.stale
@@ -114,8 +126,8 @@ class Ages:
             return None
         stored = Stored(key, value, end, 1)
         stored.born, stored.took = now - age, took
-        stored.fresh = stored.until = min(end, now + self.fresh * (1.0 - self.jitter * draw))
-        stored.grace = stored.fresh if not self.grace else min(end, now + self.fresh + self.grace)
+        stored.fresh = stored.until = min(end, now - since + self.fresh * (1.0 - self.jitter * draw))
+        stored.grace = stored.fresh if not self.grace else min(end, now - since + self.fresh + self.grace)
         if self.early is not None:
             stored.until = stored.fresh - _EARLIEST * took * self.early
         return stored

@@ -54,9 +54,8 @@ class Assembly:
         form = weaver.parameters_of(function)
         shape = self._shape(colour, form)
         names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
-        if form == weaver.ANYTHING:
-            for position, guard in enumerate(self.guards):
-                names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
+        for position, guard in enumerate(self.guards):
+            names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
         woven = weaver.make(shape, names, function)
         key = id(woven)
 
