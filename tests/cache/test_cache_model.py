@@ -158,9 +158,9 @@ class Model(RuleBasedStateMachine):
     def somebody_asks_again(self, user: str | None, directive: str) -> None:
         self.somebody_asks(URLS[0], user, None, directive, "", "whole", "GET")
 
-    @rule(user=st.sampled_from([None, "alice"]), span=ranges)
-    def somebody_asks_for_a_part(self, user: str | None, span: str) -> None:
-        self.somebody_asks(URLS[0], user, None, "", span, "whole", "GET")
+    @rule(user=st.sampled_from([None, "alice"]), span=ranges, method=st.sampled_from(["GET", "HEAD"]))
+    def somebody_asks_for_a_part(self, user: str | None, span: str, method: str) -> None:
+        self.somebody_asks(URLS[0], user, None, "", span, "whole", method)
 
     @rule(
         url=st.sampled_from(URLS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resilient.cache.entry import Span
@@ -239,6 +239,15 @@ def test_a_stale_part_is_confirmed_for_a_range_within_it(world: World) -> None:
     assert world.ask(headers=ranged("bytes=1-2")).source == "fresh"
 
 
+def test_a_part_that_was_confirmed_but_is_not_what_if_range_means_any_more_gives_way_to_the_whole(world: World) -> None:
+    origin(world, Last_Modified=CHANGED).ask(headers=ranged("bytes=0-4"))
+    world.sleep(60)
+    later = "Thu, 02 Jan 2020 00:00:00 GMT"
+    world.only().gives({**FRESH, "ETag": '"a"', "Last-Modified": later}, status=304).gives(FRESH, BODY)
+    seen = world.ask(headers=ranged("bytes=1-2", If_Range=CHANGED))
+    assert (seen.status, seen.body, len(seen.sent)) == (200, BODY, 2)
+
+
 def test_the_tag_of_a_part_is_not_named_for_a_range_beyond_it(world: World) -> None:
     origin(world).ask(headers=ranged("bytes=0-4"))
     assert world.ask(headers=ranged("bytes=0-5")).sent[0]["if-none-match"] is None
@@ -362,6 +371,9 @@ def test_a_whole_that_would_be_too_large_is_not_put_together(clock: object) -> N
 # -- positions -------------------------------------------------------------------------------------------
 
 
+@example(10, [5, 6, 0, 3])
+@example(10, [0, 3, 5, 6])
+@example(10, [5, 6, 0, 4])
 @given(
     total=st.integers(1, 30),
     cuts=st.lists(st.integers(0, 29), min_size=4, max_size=4),

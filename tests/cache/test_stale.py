@@ -342,6 +342,15 @@ def test_the_fetch_is_for_the_whole_and_has_no_conditions_of_the_client(world: W
     assert world.ask().body == b"new"
 
 
+def test_a_request_for_the_header_alone_fetches_nothing_behind_it(world: World) -> None:
+    stale(world, "stale-while-revalidate=60").gives({"Cache-Control": "max-age=10"}, "new")
+    assert world.ask(method="HEAD").source == "origin"
+    assert world.behind == []
+    assert world.ask().body == b"old"
+    world.settle()
+    assert world.ask().body == b"new"
+
+
 def test_a_fetch_of_a_body_that_is_too_large_ends_without_reading_it(clock: object) -> None:
     world = World(max_body=100)
     stale(world, "stale-while-revalidate=60").gives(

@@ -60,7 +60,9 @@ class Case:
             now = self.now()
             judgement = judge(self.cache, held.entry, self.want.limits, now)
             if judgement.use in (Use.FRESH, Use.STALE) or (
-                judgement.use is Use.BEHIND and (yield from behind(self.cache, self.want, self.found, held, now))
+                judgement.use is Use.BEHIND
+                and not self.want.head
+                and (yield from behind(self.cache, self.want, self.found, held, now))
             ):
                 served = self._served(held, judgement.use)
                 if served is not None:

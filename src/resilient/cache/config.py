@@ -60,6 +60,21 @@ class HttpCache(State):
         ConfigError: If a number is out of range.
         TypeError: If an argument is of a wrong type.
 
+    Example:
+        >>> import httpx2
+        >>> from resilient import Pipeline
+        >>> from resilient.cache import HttpCache
+        >>> from resilient.httpx2 import ResilientTransport
+        >>> def service(request):
+        ...     return httpx2.Response(200, headers={"cache-control": "max-age=60"}, text="1.07")
+        >>> network = httpx2.MockTransport(service)
+        >>> transport = ResilientTransport(Pipeline("doc-http-cache"), transport=network, cache=HttpCache())
+        >>> with httpx2.Client(transport=transport) as client:
+        ...     for _ in range(2):
+        ...         print(client.get("https://rates.example/EUR").headers["cache-status"])
+        resilient; fwd=uri-miss; stored
+        resilient; hit; ttl=...
+
     """
 
     def __init__(  # noqa: PLR0913 -- one setting for each thing a cache may do
