@@ -207,7 +207,7 @@ def _kinds(name: str, given: On | None) -> On | None:
     return given
 
 
-def _ages(fresh: _check.Duration, stale: _check.Duration, grace: _check.Duration | bool | None) -> dict[str, object]:
+def _ages(fresh: _check.Duration, stale: _check.Duration, grace: _check.Duration | bool | None) -> dict[str, object]:  # noqa: FBT001 -- as given
     fresh = _check.seconds("fresh", fresh, zero=True)
     stale = _check.seconds("stale", stale, zero=True)
     if grace is None:

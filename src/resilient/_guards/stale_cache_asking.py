@@ -96,6 +96,9 @@ class Asking(Keeping):
         stored = self.store(turn.key, loaded.value, loaded.age, loaded.took, loaded.kept)
         if stored is None:
             return
+        if not turn.lead.valid:  # forgotten meanwhile
+            self.shelf.drop(stored)
+            return
         now = self.env.now()
         state = stored.state(now)
         if state is State.FRESH:
@@ -165,6 +168,7 @@ class Asking(Keeping):
         if not turn.kept or stand_in(notes) is not None or not lead.valid:
             self.counts["not_kept"] += 1
             return None
+        turn.era = self.flights.forgotten
         stored = self.store(turn.key, result, oldest(notes), max(0.0, self.env.now() - turn.began))
         if stored is not None and not lead.valid:  # forgotten meanwhile
             self.shelf.drop(stored)

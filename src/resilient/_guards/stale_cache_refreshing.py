@@ -84,17 +84,24 @@ class Refreshing(Asking):
 
     def settle(self, turn: Turn) -> None:
         """Let the store know what a call has come to."""
-        if self.backing is not None and turn.made is not None:
-            self.backing.save(turn.key, turn.made, self.env.now())
-        elif self.backing is not None and turn.taken_back:
-            self.backing.drop(turn.key)
+        backing, made = self.backing, turn.made
+        if backing is not None and made is not None and not self._forgotten(turn):
+            backing.save(turn.key, made, self.env.now())
+        if backing is not None and (turn.taken_back or self._forgotten(turn)):
+            backing.drop(turn.key)
 
     async def asettle(self, turn: Turn) -> None:
         """Do the same without blocking the event loop."""
-        if self.backing is not None and turn.made is not None:
-            await self.backing.asave(turn.key, turn.made, self.env.now())
-        elif self.backing is not None and turn.taken_back:
-            await self.backing.adrop(turn.key)
+        backing, made = self.backing, turn.made
+        if backing is not None and made is not None and not self._forgotten(turn):
+            await backing.asave(turn.key, made, self.env.now())
+        if backing is not None and (turn.taken_back or self._forgotten(turn)):
+            await backing.adrop(turn.key)
+
+    def _forgotten(self, turn: Turn) -> bool:
+        """Tell whether an answer that was stored may have been forgotten since."""
+        made = turn.made
+        return made is not None and self.flights.forgotten != turn.era and self.shelf.entries.get(turn.key) is not made
 
     def _refreshed(self, work: Turn, stored: Stored, result: Any) -> None:  # noqa: ANN401
         try:

@@ -57,6 +57,7 @@ class Turn:
         flight: Whom it waits for.
         kept: Whether its answer may be stored.
         made: What was stored of its answer.
+        era: How often anything was forgotten before that.
         taken_back: Whether the downstream has taken back what was stored.
         began: Time at which the function was called.
         watch: Learns where the answer comes from.
@@ -70,6 +71,7 @@ class Turn:
         "began",
         "call",
         "end",
+        "era",
         "flight",
         "kept",
         "key",
@@ -92,6 +94,7 @@ class Turn:
         self.flight: Flight[Shared] | None = None
         self.kept = True
         self.made: Stored | None = None
+        self.era = 0
         self.taken_back = False
         self.began = 0.0
         self.watch: Watch | None = None
