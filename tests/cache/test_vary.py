@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from resilient.cache.variants import name
 from tests.cache._world import Unreachable, World
 
 Headers = dict[str, str] | list[tuple[str, str]]
@@ -61,6 +62,12 @@ def test_a_star_on_a_line_of_its_own_never_matches(world: World) -> None:
     world.gives([("Cache-Control", "max-age=60"), ("Vary", ""), ("Vary", "*")])
     world.ask()
     assert world.ask().source == "origin"
+
+
+def test_records_of_requests_that_differ_in_anything_stay_apart() -> None:
+    values = [(b"ab", b"c"), (b"a", b"bc"), (b"", b"abc"), (None, b"abc"), (b"abc", None), (b"abc", b""), (None, None)]
+    assert len({name(((b"x", one), (b"y", two))) for one, two in values}) == len(values)
+    assert len({name(()), name(((b"x", None),)), name(((b"y", None),))}) == 3
 
 
 def test_T66_all_variants_are_kept_and_a_miss_of_one_costs_no_other(world: World) -> None:

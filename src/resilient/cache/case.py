@@ -200,7 +200,7 @@ class Case:
     def _took(self, got: Got, why: str) -> Answering:
         """Hand an answer out, and store it if it may be."""
         self.cache.counts["misses"] += 1
-        kept = None if got.replaced else filling(self.cache, self.want, self.found, got)
+        kept = filling(self.cache, self.want, self.found, got)
         fit = self.found.fit
         if kept is None and fit is not None and got.status in _OF_RESOURCE and not got.replaced:
             yield from forget(fit)

@@ -16,6 +16,12 @@ _STRICT = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 
+_KNOWN: dict[bytes, float | None] = {}
+"""Dates read lately: each is asked for several times, and the same ones come again and again."""
+
+_MOST_KNOWN = 256
+_LONGEST = 40
+
 
 def moment(value: bytes | None) -> float | None:
     """Return when a date is.
@@ -26,6 +32,18 @@ def moment(value: bytes | None) -> float | None:
     """
     if value is None:
         return None
+    known = _KNOWN.get(value, -1.0)
+    if known != -1.0:
+        return known
+    made = _moment(value)
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    if len(value) <= _LONGEST:
+        _KNOWN[value] = made
+    return made
+
+
+def _moment(value: bytes) -> float | None:
     text = value.strip(b" \t").decode("latin-1")
     found = date(text, any_weekday=True) if _STRICT.fullmatch(text) else None
     return None if found is None else found.timestamp()

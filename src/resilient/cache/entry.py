@@ -20,6 +20,7 @@ __all__ = ["Entry", "Span", "decode", "encode"]
 _VERSION = b"r1"
 _START = len(_VERSION) + 8
 _parsed = json.JSONDecoder().decode
+_written = json.JSONEncoder(separators=(",", ":")).encode
 _FAR = 1e12
 """Seconds; no time of ours is further off, nor infinite, nor no number at all."""
 
@@ -125,7 +126,7 @@ def encode(entry: Entry) -> bytes:
         None if span is None else [span.first, span.last, span.total, span.asked.decode("latin-1")],
         entry.size,
     ]
-    head = json.dumps(parts, separators=(",", ":")).encode()
+    head = _written(parts).encode()
     return b"%b%08x%b" % (_VERSION, crc32(head), head)
 
 
