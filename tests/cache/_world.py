@@ -88,6 +88,7 @@ class World:
         self.answers: list[Answer | Exception | Callable[[Sent], Answer | Exception]] = []
         self.sent: list[Sent] = []
         self.closed: list[Got] = []
+        self.reads: list[int | None] = []
         self.behind: list[tuple[Any, Asked]] = []
         self.accepts_background = True
         self.background = "later"
@@ -220,6 +221,7 @@ class World:
                 assert asked is not None
                 return self._send(asked, command.fields)
             case Read():
+                self.reads.append(command.most)
                 too_long = command.most is not None and len(command.got.handle) > command.most
                 return None if too_long else command.got.handle
             case Close():

@@ -325,6 +325,12 @@ def test_a_part_is_made_whole_by_asking_for_what_it_lacks(world: World, value: s
     assert world.store.stats().entries == 1
 
 
+def test_no_more_is_read_than_can_be_missing(world: World) -> None:
+    origin(world).ask(headers=ranged("bytes=0-4"))
+    world.ask()
+    assert world.reads == [10]
+
+
 def test_another_version_comes_whole_instead(world: World) -> None:
     origin(world).ask(headers=ranged("bytes=0-4"))
     origin(world, '"b"', b"abcdefghij")
