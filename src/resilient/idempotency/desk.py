@@ -125,6 +125,8 @@ class Desk:
         return seen
 
     async def _begun(self, calls: Calls, key_id: str, fingerprint: str) -> Claim | Seen | None:
+        if self._renewer.executes(key_id):
+            return await self._beside(calls, key_id, fingerprint)
         owner, ticket = random_key(), Ticket()
         seen: Any = _DOWN
         try:
@@ -142,6 +144,12 @@ class Desk:
         claim = Claim(key_id, Page(fingerprint, owner, 0.0), found.version)
         self._renewer.watch(claim)
         return claim
+
+    async def _beside(self, calls: Calls, key_id: str, fingerprint: str) -> Seen:
+        """Look at a key whose operation runs in this process: even if its record is gone, it is not begun again."""
+        busy = Seen("in_progress", left=self._lease)
+        found: Seen | None = await calls.call(self._front, busy, "check", key_id, fingerprint, self._judge)
+        return busy if found is None else found
 
     def _judge(self, page: Page, version: int, fingerprint: str) -> Seen | None:
         """Say what a page means to somebody who wants to execute the same; None: take it over."""
@@ -165,6 +173,7 @@ class Desk:
 
     async def free(self, calls: Calls, claim: Claim) -> bool:
         """Free the key of an operation that did nothing; False if that failed."""
+        claim.free()
         return await self._settled(calls, claim, "forget", claim.page)
 
     async def _settled(self, calls: Calls, claim: Claim, step: str, page: Page) -> bool:
@@ -192,7 +201,7 @@ class Desk:
             faults.report(Desk, RuntimeError(message))
 
     def _renewed(self, claim: Claim) -> bool:
-        version = self._renewing.run(_DOWN, "renew", claim.key, claim.page, claim.version)
+        version = self._renewing.run(_DOWN, "renew", claim.key, claim.page, claim.version, claim.freed)
         if version is _DOWN:  # the store does not answer: the next look tries again
             return True
         if version is None:

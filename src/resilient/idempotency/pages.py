@@ -171,9 +171,9 @@ class Pages:
         if found is not None and found[0].owner == owner:
             self.forget(key, found[0], found[1])
 
-    def renew(self, key: str, page: Page, version: int) -> int | None:
-        """Prolong a lease; return the new version, or None if it is lost."""
-        return self._own(key, page._replace(until=current().wall() + self.lease), version)
+    def renew(self, key: str, page: Page, version: int, freed: Callable[[], bool]) -> int | None:
+        """Prolong a lease; return the new version, or None if it is lost, or was `freed` in the meantime."""
+        return self._own(key, page._replace(until=current().wall() + self.lease), version, freed)
 
     def finish(self, key: str, page: Page, version: int) -> bool:
         """Write down how an operation ended; False if it is no longer its owner's."""
@@ -188,19 +188,33 @@ class Pages:
             if self.store.delete(key, expected=version):
                 return True
             found = self.look(key)
-            if found is None or found[0].owner != page.owner or found[0].until is None:
+            if found is None:
+                return True
+            if found[0].owner != page.owner or found[0].until is None:
                 return False
             version = found[1]
         return False
 
-    def _own(self, key: str, page: Page, version: int) -> int | None:
-        """Write a page if its owner still is; a renewal of our own may have raised the version meanwhile."""
+    def _own(self, key: str, page: Page, version: int, freed: Callable[[], bool] = lambda: False) -> int | None:
+        """Write a page unless it is somebody else's; a renewal of our own may have raised the version meanwhile.
+
+        A record that is gone (purged, or past a lifetime that a clock has ended) is written again, so
+        that nobody executes what runs or has run: only one who was `freed` leaves it so.
+        """
         for _ in range(_TRIES):
             written = self._write(key, page, version)
             if written is not None:
-                return written
+                if version or not freed():
+                    return written
+                self.store.delete(key, expected=written)  # freed while it was written again
+                return None
             found = self.look(key)
-            if found is None or found[0].owner != page.owner:
+            if found is None:
+                if freed():
+                    return None
+                version = 0
+                continue
+            if found[0].owner != page.owner:
                 return None
             if found[0].until is None:  # done: an earlier try of ours that was slow to land
                 return found[1]

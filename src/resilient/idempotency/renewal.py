@@ -22,7 +22,7 @@ __all__ = ["Claim", "Renewer"]
 class Claim:
     """An operation that we execute: its page, and the version of it that is our fencing token."""
 
-    __slots__ = ("__weakref__", "ending", "key", "page", "seen", "version")
+    __slots__ = ("__weakref__", "_freed", "ending", "key", "page", "seen", "version")
 
     def __init__(self, key: str, page: Page, version: int) -> None:
         self.key = key
@@ -32,6 +32,15 @@ class Claim:
         """Whether it is on its way to its end, so that losing its lease is no news."""
         self.seen = current().now()
         """When its lease was renewed last."""
+        self._freed = False
+
+    def free(self) -> None:
+        """Say that it did nothing, so that a renewal under way leaves no record behind."""
+        self.ending = self._freed = True
+
+    def freed(self) -> bool:
+        """Tell whether it did nothing."""
+        return self._freed
 
 
 class Renewer:
@@ -43,12 +52,13 @@ class Renewer:
 
     """
 
-    __slots__ = ("__weakref__", "_claims", "_every", "_lock", "_renew", "_running")
+    __slots__ = ("__weakref__", "_at_work", "_claims", "_every", "_lock", "_renew", "_running")
 
     def __init__(self, renew: Callable[[Claim], bool], every: float) -> None:
         self._renew = renew
         self._every = every
         self._claims: dict[str, weakref.ref[Claim]] = {}
+        self._at_work: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()
         self._lock = allocate_lock()
         self._running = False
         live.add(self)
@@ -56,6 +66,10 @@ class Renewer:
     def owns(self, owner: str) -> bool:
         """Tell whether an operation is executed in this very process, whatever the clocks say."""
         return owner in self._claims
+
+    def executes(self, key: str) -> bool:
+        """Tell whether a key's operation runs in this very process, whatever became of its record."""
+        return key in self._at_work
 
     def watch(self, claim: Claim) -> None:
         """Renew a claim's lease until it is left, or lost, or nobody holds it any more."""
@@ -66,6 +80,7 @@ class Renewer:
             pop(owner, None)
 
         claims[owner] = weakref.ref(claim, gone)
+        self._at_work[claim.key] = claim
         with self._lock:
             starts, self._running = not self._running, True
         if starts:
@@ -76,8 +91,10 @@ class Renewer:
                 faults.report(Renewer, fault)
 
     def leave(self, claim: Claim) -> None:
-        """Renew it no more."""
+        """Renew it no more: it has ended."""
         self._claims.pop(claim.page.owner, None)
+        if self._at_work.get(claim.key) is claim:
+            self._at_work.pop(claim.key, None)
 
     def _run(self) -> None:
         never = allocate_lock()
@@ -106,12 +123,13 @@ class Renewer:
             return
         if kept:
             claim.seen = current().now()
-        else:
-            self.leave(claim)
+        else:  # somebody else has the lease; that it runs here is as true as before
+            self._claims.pop(claim.page.owner, None)
 
     def renew(self) -> None:
         """Leave the parent's operations to the parent, in a forked child."""
         self._claims = {}
+        self._at_work = weakref.WeakValueDictionary()
         self._lock = allocate_lock()
         self._running = False
 

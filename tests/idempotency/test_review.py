@@ -1,0 +1,194 @@
+"""Where a key could have been executed twice, shown to the wrong one, or lost: each was so once."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from typing import Any
+
+import anyio
+import pytest
+
+from resilient import faults
+from resilient._runtime.background import detached
+from resilient._runtime.blocking import complete
+from resilient.idempotency import (
+    IdempotencyMiddleware,
+    KeyBook,
+    KeyInProgress,
+    ResultNotKept,
+    current_key,
+    idempotency_key,
+    once,
+    recorded_response,
+)
+from resilient.idempotency.calls import InThreads
+from resilient.idempotency.renewal import Claim
+from resilient.stores import MemoryStore
+from resilient.testing import FakeClock, capture_events, use
+from tests.idempotency._asgi import Shop, ask
+
+CALLS = InThreads()
+
+
+def begin(book: KeyBook, key: str = "k") -> Any:
+    return complete(book.desk.begin(CALLS, book.id_of(key), "content", 0))
+
+
+def finish(book: KeyBook, claim: Claim, answer: object = "answer") -> bool:
+    return complete(book.desk.finish(CALLS, claim, answer, b"body"))
+
+
+# A record that is gone while its operation runs
+
+
+def test_a_key_whose_record_is_gone_is_not_executed_again_where_its_operation_lives() -> None:
+    store = MemoryStore()
+    with use(FakeClock(auto=False)):
+        book = KeyBook(store)
+        claim = begin(book)
+        store.purge()
+        with pytest.raises(KeyInProgress):
+            begin(book)
+        assert finish(book, claim)
+        assert begin(book).answer == "answer"
+
+
+def test_a_lifetime_that_ends_while_its_operation_lives_begins_no_second_one() -> None:
+    with use(FakeClock(auto=False)) as clock:
+        book = KeyBook(MemoryStore(), lifetime=10, lease=10)
+        claim = begin(book)
+        clock.advance(11)  # no renewal came through
+        with pytest.raises(KeyInProgress):
+            begin(book)
+        assert finish(book, claim)
+        assert begin(book).answer == "answer"
+
+
+def test_a_record_that_is_gone_is_written_again_by_the_next_renewal() -> None:
+    store = MemoryStore()
+    with use(FakeClock(auto=False)):
+        book, other = KeyBook(store), KeyBook(store)
+        claim = begin(book)
+        store.purge()
+        assert book.desk._renewed(claim)
+        with pytest.raises(KeyInProgress):
+            begin(other)
+        assert finish(book, claim)
+        assert begin(other).answer == "answer"
+    assert faults.total() == 0
+
+
+def test_what_was_executed_is_written_down_although_its_record_is_gone() -> None:
+    store = MemoryStore()
+    book = KeyBook(store)
+    claim = begin(book)
+    store.purge()
+    assert finish(book, claim)
+    assert begin(KeyBook(store)).answer == "answer"
+
+
+def test_a_record_that_is_gone_is_free_when_nothing_was_done() -> None:
+    store = MemoryStore()
+    book = KeyBook(store)
+    claim = begin(book)
+    store.purge()
+    assert complete(book.desk.free(CALLS, claim))
+    assert faults.total() == 0
+    assert isinstance(begin(KeyBook(store)), Claim)
+
+
+def test_a_renewal_that_crosses_a_freeing_leaves_no_record() -> None:
+    """The record was gone; the renewal writes it again at the very moment in which its operation is freed."""
+
+    class Crossing(MemoryStore):
+        crossed: Any = None
+
+        def put(self, *args: Any, **options: Any) -> int | None:
+            crossed, self.crossed = self.crossed, None
+            if crossed is not None and options["expected"] == 0:
+                crossed()
+            elif crossed is not None:
+                self.crossed = crossed
+            return super().put(*args, **options)
+
+    store = Crossing()
+    book = KeyBook(store)
+    claim = begin(book)
+    store.purge()
+    store.crossed = lambda: complete(book.desk.free(CALLS, claim))
+    book.desk._renewed(claim)
+    assert store.crossed is None
+    assert store.stats().entries == 0
+    assert isinstance(begin(book), Claim)
+
+
+def test_an_operation_that_lost_its_lease_is_not_begun_beside_itself() -> None:
+    store = MemoryStore()
+    with use(FakeClock(auto=False)):
+        book = KeyBook(store, in_doubt="execute")
+        claim = begin(book)
+        store.purge()
+        other = KeyBook(store)
+        theirs = begin(other)
+        assert not book.desk._renewed(claim)
+        other.desk.abandon(theirs)
+        store.purge()
+        with pytest.raises(KeyInProgress):
+            begin(book)
+
+
+# Requests
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+# Responses
+
+
+def answering(*messages: Any) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+
+
+
+
+
+
+# Functions
+
+
+class Paid(enum.IntEnum):
+    YES = 1
+
+
+class Word(str):
+    __slots__ = ()
+
+
+
+
+
+
+# Contexts
+
+
+
+
+
+
