@@ -188,7 +188,47 @@ class Word(str):
 # Contexts
 
 
+def test_background_work_does_not_act_under_the_key_of_the_block_it_was_started_in() -> None:
+    with idempotency_key("order-1"):
+        assert detached().run(current_key) is None
+        assert current_key() == "order-1"
 
 
+@pytest.mark.anyio
+async def test_one_block_may_be_entered_by_several_tasks_at_once() -> None:
+    block = idempotency_key("order-1")
+    both = anyio.Event()
+    inside = 0
+
+    async def one() -> None:
+        nonlocal inside
+        with block as key:
+            inside += 1
+            if inside == 2:
+                both.set()
+            await both.wait()
+            assert current_key() == key == "order-1"
+        assert current_key() is None
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+        group.start_soon(one)
 
 
+def test_one_block_may_be_entered_by_several_threads_at_once() -> None:
+    block = idempotency_key("order-1")
+    barrier = threading.Barrier(4)
+    left: list[str | None] = []
+
+    def one() -> None:
+        barrier.wait(10)
+        with block:
+            barrier.wait(10)
+        left.append(current_key())
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert left == [None] * 4

@@ -13,11 +13,12 @@ copies of the context share; a second, different one is refused before anything 
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import NamedTuple
 
 from resilient import _check
+from resilient._runtime import background
 from resilient.errors import ConfigError
 from resilient.idempotency.keys import checked_key, random_key
 
@@ -73,7 +74,22 @@ class _Holder:
             raise ConfigError(message)
 
 
-_HOLDER: ContextVar[_Holder | None] = ContextVar("resilient_idempotency", default=None)
+class _Block(NamedTuple):
+    """A block that code runs in: its key, if it has one, and the block around it."""
+
+    holder: _Holder | None
+    outer: _Block | None
+
+
+_BLOCK: ContextVar[_Block | None] = ContextVar("resilient_idempotency", default=None)
+
+# What goes on without its call, such as a refresh of a cache, is another operation.
+background.leaving(lambda: _BLOCK.set(None))
+
+
+def _holder() -> _Holder | None:
+    block = _BLOCK.get()
+    return None if block is None else block.holder
 
 
 def current_key() -> str | None:
@@ -85,13 +101,13 @@ def current_key() -> str | None:
         'order-4567'
 
     """
-    holder = _HOLDER.get()
+    holder = _holder()
     return None if holder is None else holder.key
 
 
 def inside() -> bool:
     """Tell whether this code runs in a block with a key."""
-    return _HOLDER.get() is not None
+    return _holder() is not None
 
 
 def key_for(operation: Operation) -> str | None:
@@ -101,7 +117,7 @@ def key_for(operation: Operation) -> str | None:
         ConfigError: If the key names another request already.
 
     """
-    holder = _HOLDER.get()
+    holder = _holder()
     if holder is None:
         return None
     holder.name(operation)
@@ -132,27 +148,28 @@ class idempotency_key:  # noqa: N801 -- reads as a noun in `with idempotency_key
 
     """
 
-    __slots__ = ("_key", "_tokens")
+    __slots__ = ("_key",)
 
     def __init__(self, key: str | bool | None = True) -> None:  # noqa: FBT001, FBT002 -- True is "a new one"
         """Check the key."""
         if key is False:
             _check.refuse("key", key, "a key, True for a new one, or None for none")
         self._key = random_key() if key is True else None if key is None else checked_key("key", key)
-        self._tokens: list[Token[_Holder | None]] = []
 
     def __enter__(self) -> str | None:
         """Return the key."""
-        outer = _HOLDER.get()
+        around = _holder()
         if self._key is None:
             holder = None
         else:  # the same key inside of itself is the same operation
-            holder = outer if outer is not None and outer.key == self._key else _Holder(self._key)
-        self._tokens.append(_HOLDER.set(holder))
+            holder = around if around is not None and around.key == self._key else _Holder(self._key)
+        # All that a block leaves behind is in the context: threads and tasks may share this object.
+        _BLOCK.set(_Block(holder, _BLOCK.get()))
         return self._key
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Return to the key around, if there is one."""
-        _HOLDER.reset(self._tokens.pop())
+        block = _BLOCK.get()
+        _BLOCK.set(None if block is None else block.outer)
