@@ -141,16 +141,55 @@ def test_an_operation_that_lost_its_lease_is_not_begun_beside_itself() -> None:
 # Requests
 
 
+@pytest.mark.anyio
+async def test_a_method_in_small_letters_is_the_same_method() -> None:
+    """Servers hand it on as it came, and some frameworks execute it as what it looks like."""
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore(), required=True)
+    assert (await ask(app, None, method="post")).status == 400
+    assert (await ask(app, method="post")).status == 201
+    assert (await ask(app, method="POST")).replayed
+    assert len(shop.ledger) == 1
 
 
+@pytest.mark.anyio
+async def test_the_same_path_below_another_root_is_another_operation() -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore())
+    assert (await ask(app, root_path="/eu")).body == b"charge 1"
+    assert (await ask(app, root_path="/us")).body == b"charge 2"
+    assert (await ask(app, root_path="/eu")).replayed
 
 
+@pytest.mark.anyio
+async def test_paths_that_only_decoding_makes_alike_are_not_alike() -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore())
+    assert (await ask(app, path="/a/b", raw_path=b"/a%2Fb")).status == 201
+    assert (await ask(app, path="/a/b", raw_path=b"/a/b")).status == 422
+    assert (await ask(app, path="/c", raw_path=None)).status == 201
+    assert (await ask(app, path="/c")).replayed
 
 
+@pytest.mark.anyio
+async def test_text_that_is_not_unicode_is_compared_like_any_other() -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore(), fingerprint=lambda scope, body: "\ud800" + body.decode())
+    assert (await ask(app)).status == 201
+    assert (await ask(app)).replayed
+    plain = IdempotencyMiddleware(shop, MemoryStore())
+    assert (await ask(plain, path="/\udc80")).status == 201
+    assert (await ask(plain, path="/\udc80")).replayed
 
 
-
-
+@pytest.mark.anyio
+@pytest.mark.parametrize("field", [b"x-api-key", b"X-Auth-Token", b"api-key", b"authorization", b"cookie"])
+async def test_what_tells_callers_apart_keeps_their_keys_apart(field: bytes) -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore())
+    assert (await ask(app, headers=[(field, b"alice")])).body == b"charge 1"
+    assert (await ask(app, headers=[(field, b"bob")])).body == b"charge 2"
+    assert (await ask(app, headers=[(field, b"alice")])).replayed
 
 
 # Responses
@@ -164,12 +203,6 @@ def answering(*messages: Any) -> Any:
     return app
 
 
-
-
-
-
-
-
 # Functions
 
 
@@ -179,10 +212,6 @@ class Paid(enum.IntEnum):
 
 class Word(str):
     __slots__ = ()
-
-
-
-
 
 
 # Contexts

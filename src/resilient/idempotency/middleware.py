@@ -109,7 +109,7 @@ class IdempotencyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         rules = self._rules
-        if scope["type"] != "http" or scope["method"] not in rules.methods:
+        if not rules.guards(scope):
             return await self.app(scope, receive, send)
         if not isinstance(scope["headers"], (list, tuple)):  # any iterable may come, and we read it more than once
             scope = {**scope, "headers": list(scope["headers"])}

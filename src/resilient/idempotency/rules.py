@@ -19,7 +19,8 @@ MEGABYTE = 1_048_576
 NOT_EXECUTED = frozenset({401, 403, 429})
 """Statuses by which servers say that they have not even begun."""
 
-_SECRETS = (b"authorization", b"cookie")
+_SECRETS = frozenset((b"authorization", b"cookie", b"x-api-key", b"api-key", b"x-auth-token"))
+"""Fields by which services commonly tell their callers apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,10 @@ class Rules:
         if isinstance(judged, str) or not isinstance(judged, Collection):
             _check.plain("not_executed", judged, "several statuses, or a function of the status and headers")
 
+    def guards(self, scope: Scope) -> bool:
+        """Tell whether a connection is a request that is looked at; servers hand on a method as it was written."""
+        return scope["type"] == "http" and scope["method"].upper() in self.methods
+
     def values(self, scope: Scope) -> list[bytes]:
         """Return the lines of the key's field."""
         field = self.header.encode("latin-1")
@@ -72,14 +77,16 @@ class Rules:
         if self.scope is not None:
             return self.scope(scope)
         secrets = [name.lower() + b"\0" + value for name, value in scope["headers"] if name.lower() in _SECRETS]
-        return f"{scope['method']} {scope['path']} {digest(*secrets)}"
+        where = f"{scope.get('root_path') or ''} {scope['path']}"  # servers differ in what the path says of the root
+        return f"{scope['method'].upper()} {where} {digest(*secrets)}"
 
     def content(self, scope: Scope, upload: Upload) -> str:
         """Return the fingerprint of a request."""
         compared = upload.body[: self.max_body]
         if self.fingerprint is not None:
-            return digest(self.fingerprint(scope, compared).encode())
-        request = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""))
+            return digest(_bytes(self.fingerprint(scope, compared)))
+        path = scope.get("raw_path") or _bytes(scope["path"])  # a path that is decoded may be that of several
+        request = (_bytes(scope["method"].upper()), path, scope.get("query_string", b""))
         return digest(*request, b"longer" if upload.longer else b"", compared)
 
     def nothing_done(self, answer: Answer) -> bool:
@@ -93,3 +100,8 @@ class Rules:
         except Exception as fault:  # noqa: BLE001 -- then it counts as executed
             faults.report(judged, fault)
             return False
+
+
+def _bytes(text: str) -> bytes:
+    """Return any text as bytes; what a client sends need not be Unicode."""
+    return text.encode("utf-8", "surrogatepass")
