@@ -203,6 +203,31 @@ def answering(*messages: Any) -> Any:
     return app
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", ["what", None, []])
+async def test_a_status_that_is_none_is_a_recorded_failure(status: Any) -> None:
+    broken = answering({"type": "http.response.start", "status": status}, {"type": "http.response.body"})
+    app = IdempotencyMiddleware(broken, MemoryStore())
+    sent: list[Any] = []
+    with pytest.raises((TypeError, ValueError)):
+        await ask(app, sent=sent)
+    assert sent[0]["status"] == 500
+    again = await ask(app)
+    assert (again.status, again.replayed) == (500, True)
+
+
+@pytest.mark.anyio
+async def test_a_buffer_that_is_used_again_does_not_change_what_was_sent() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        buffer = bytearray(b"one ")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": buffer, "more_body": True})
+        buffer[:] = b"two "
+        await send({"type": "http.response.body", "body": buffer})
+
+    assert (await ask(IdempotencyMiddleware(app, MemoryStore()))).body == b"one two "
+
+
 # Functions
 
 

@@ -70,7 +70,7 @@ class Recorder:
         if self._flows:
             await self._pass(part, more=more)
             return
-        self._parts.append(part)
+        self._parts.append(bytes(part))  # it may be a buffer that the application uses again
         if self._size > self._most:
             self._flows = True
             assert self._start is not None  # noqa: S101 -- a body comes after the start
@@ -88,7 +88,7 @@ class Recorder:
     def _answer(self) -> Answer:
         assert self._start is not None  # noqa: S101
         headers = [(bytes(name).lower(), bytes(value)) for name, value in self._start.get("headers", ())]
-        return Answer(self._start["status"], headers, b"".join(self._parts))
+        return Answer(int(self._start["status"]), headers, b"".join(self._parts))
 
     async def end(self, answer: Answer) -> None:
         """Write the response down, then send it."""
