@@ -228,6 +228,24 @@ async def test_a_buffer_that_is_used_again_does_not_change_what_was_sent() -> No
     assert (await ask(IdempotencyMiddleware(app, MemoryStore()))).body == b"one two "
 
 
+@pytest.mark.anyio
+async def test_a_doubt_about_a_record_that_makes_no_sense_ends_by_what_is_known() -> None:
+    store = MemoryStore()
+    shop = Shop()
+    book = KeyBook(store)
+    app = IdempotencyMiddleware(shop, book, scope=lambda scope: "all")
+    await ask(app)
+    key_id = book.id_of("order-1", scope="all")
+    (record,) = store.get(key_id)
+    record.head = b"{}"
+    store.put(key_id, record, lifetime=60)
+    assert (await ask(app)).problem == "in-doubt"
+    assert book.resolve(key_id, "done", **recorded_response(201, [], b"charge 1"))
+    answer = await ask(app)
+    assert (answer.status, answer.body, answer.replayed) == (201, b"charge 1", True)
+    assert len(shop.ledger) == 1
+
+
 # Functions
 
 
@@ -237,6 +255,33 @@ class Paid(enum.IntEnum):
 
 class Word(str):
     __slots__ = ()
+
+
+@pytest.mark.parametrize("result", [Paid.YES, Word("yes"), [Paid.YES], {"paid": Paid.YES}, {"a": [Word("b")]}])
+def test_a_result_whose_kind_json_would_change_is_not_kept(result: Any) -> None:
+    calls: list[str] = []
+
+    @once(MemoryStore(), key="order")
+    def pay(order: str) -> Any:
+        calls.append(order)
+        return result
+
+    assert pay("a") is result
+    with pytest.raises(ResultNotKept):
+        pay("a")
+    assert calls == ["a"]
+
+
+def test_an_encoding_that_is_not_bytes_is_not_kept() -> None:
+    @once(MemoryStore(), key="order", encode=str, decode=bytes.decode)  # type: ignore[arg-type]
+    def pay(order: str) -> int:
+        return 7
+
+    with capture_events() as events:
+        assert pay("a") == 7
+        assert not events.of("resilient.idempotency.unrecorded")
+    with pytest.raises(ResultNotKept):
+        pay("a")
 
 
 # Contexts

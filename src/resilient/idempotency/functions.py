@@ -218,7 +218,7 @@ class _Operation:
         if claim is None:
             return
         try:
-            body, answer = self.encode(result), {"result": True}
+            body, answer = _encoded(self.encode, result), {"result": True}
         except Exception as fault:  # noqa: BLE001 -- it was executed; only its result is lost
             faults.report(self.function, fault)
             body, answer = b"", {}
@@ -233,3 +233,10 @@ class _Operation:
             await self.desk.free(calls, claim)
         else:
             await self.desk.finish(calls, claim, recorded_failure(error))
+
+
+def _encoded(encode: Callable[[Any], bytes], result: object) -> bytes:
+    body: object = encode(result)
+    if type(body) is not bytes:
+        _check.refuse_type("encode", body, "a function that returns bytes")
+    return body

@@ -17,9 +17,22 @@ _LONGEST_TEXT = 1000
 def to_json(result: object) -> bytes:
     """Return a result as JSON, if that is the same again when it is read."""
     text = json.dumps(result, allow_nan=False)
-    if json.loads(text) != result:
+    if not _same(json.loads(text), result):
         _check.refuse_type("result", result, "what JSON can express; else give once() an encode= and a decode=")
     return text.encode()
+
+
+def _same(read: object, result: object) -> bool:
+    """Tell whether two values are equal, and of the same kinds: an enumeration's member equals its plain value."""
+    if type(read) is not type(result):
+        return False
+    if isinstance(read, dict) and isinstance(result, dict):
+        return len(read) == len(result) and all(
+            type(name) is str and name in read and _same(read[name], value) for name, value in result.items()
+        )
+    if isinstance(read, list) and isinstance(result, list):
+        return len(read) == len(result) and all(map(_same, read, result))
+    return read == result
 
 
 def recorded_result(result: object, encode: Callable[[Any], bytes] | None = None) -> dict[str, Any]:
