@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from resilient import _check, faults
@@ -156,7 +157,7 @@ class Cached:
                 return await self._send(run, command.fields, whole=command.whole)
             case Read():
                 run.open = None
-                return await self._io.read(command.got.handle.stream)
+                return await self._io.read(command.got.handle.stream, inf if command.most is None else command.most)
             case Close():
                 run.open = None
                 await self._io.close(command.got.handle.stream)
@@ -209,10 +210,7 @@ class Cached:
     async def _unheard(self, run: Run) -> None:
         """Run a flow whose result nobody waits for; what fails in it is reported."""
         try:
-            result = await self._drive(run)
-            if isinstance(result, Pass):
-                response = await self._passed(result)
-                await self._io.read(response.stream)
+            await self._drive(run)
         except Exception as error:  # noqa: BLE001
             if error is not run.raised:
                 faults.report(self._refresh, error)

@@ -45,12 +45,18 @@ class Threads:
         exchange, woven = self._begin(request, whole=whole)
         return woven(exchange), exchange
 
-    async def read(self, stream: Any) -> bytes:  # noqa: ANN401
-        """Read a body to its end, and close it."""
+    async def read(self, stream: Any, most: float) -> bytes | None:  # noqa: ANN401
+        """Read a body to its end, and close it; None if it is longer than `most`."""
+        chunks, size = [], 0
         try:
-            return b"".join(stream)
+            for chunk in stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > most:
+                    return None
         finally:
             await self.close(stream)
+        return b"".join(chunks)
 
     async def close(self, stream: Any) -> None:  # noqa: ANN401
         """Close a body that nobody reads on."""
@@ -84,17 +90,22 @@ class Tasks:
         exchange, woven = self._begin(request, whole=whole)
         return await woven(exchange), exchange
 
-    async def read(self, stream: Any) -> bytes:  # noqa: ANN401
-        """Read a body to its end, and close it."""
-        thrown = False
+    async def read(self, stream: Any, most: float) -> bytes | None:  # noqa: ANN401
+        """Read a body to its end, and close it; None if it is longer than `most`."""
+        chunks, size, thrown = [], 0, False
         try:
-            return b"".join([chunk async for chunk in stream])
+            async for chunk in stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > most:
+                    return None
         except BaseException as error:
             thrown = thrown_away(error)
             raise
         finally:
             if not thrown:  # else nothing may be awaited any more
                 await self.close(stream)
+        return b"".join(chunks)
 
     async def close(self, stream: Any) -> None:  # noqa: ANN401
         """Close a body that nobody reads on."""

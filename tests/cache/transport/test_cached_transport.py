@@ -521,3 +521,24 @@ def test_different_users_never_share_a_request(world: World) -> None:
         assert server.requests == 5
 
     world.run(scenario)
+
+
+@every_world
+def test_a_refresh_that_grew_too_large_leaves_what_was_stored(world: World) -> None:
+    large = answer(200, b"x" * 5000, REVALIDATING)
+
+    async def scenario() -> None:
+        with FaultServer([answer(200, b"old", REVALIDATING), large]) as server, use(InstantClock()) as clock:
+            async with cached(world, HttpCache(max_body=1000)) as client:
+                await client.get(server.url)
+                clock.sleep(50)
+                assert (await client.get(server.url)).text == "old"
+                for _ in range(200):
+                    if server.requests == 2 and not server.in_flight:
+                        break
+                    await world.sleep(0.01)
+                await world.sleep(0.02)
+                assert server.requests == 2
+
+    world.run(scenario)
+    assert faults.total() == 0
