@@ -192,6 +192,19 @@ async def test_what_tells_callers_apart_keeps_their_keys_apart(field: bytes) -> 
     assert (await ask(app, headers=[(field, b"alice")])).replayed
 
 
+@pytest.mark.anyio
+async def test_the_same_book_twice_around_an_application_guards_it_once() -> None:
+    shop = Shop()
+    book = KeyBook(MemoryStore())
+    app = IdempotencyMiddleware(IdempotencyMiddleware(shop, book), book)
+    assert (await ask(app)).body == b"charge 1"
+    assert (await ask(app)).replayed
+    assert len(shop.ledger) == 1
+    apart = IdempotencyMiddleware(IdempotencyMiddleware(shop, KeyBook(MemoryStore())), KeyBook(MemoryStore()))
+    assert (await ask(apart)).body == b"charge 2"
+    assert (await ask(apart)).replayed
+
+
 # Responses
 
 

@@ -25,6 +25,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CALLS = InTasks()
 _REPLAYED = (b"idempotency-replayed", b"true")
+_GUARDED = "resilient.idempotency"
+"""Where a scope names the operations that it belongs to."""
 
 
 class IdempotencyMiddleware:
@@ -132,23 +134,21 @@ class IdempotencyMiddleware:
         rules = self._rules
         upload = await received(receive, rules.max_body)
         if upload is None:  # the client left before it had said all: nothing was asked
-            return
+            return None
         if upload.longer and rules.larger == "refuse":
-            await self._refuse(problems.TOO_LARGE, f"With a key, at most {rules.max_body} bytes are accepted.", send)
-            return
-        key_id = self.book.id_of(key, scope=rules.whose(scope))
+            detail = f"With a key, at most {rules.max_body} bytes are accepted."
+            return await self._refuse(problems.TOO_LARGE, detail, send)
+        key_id, found = self.book.id_of(key, scope=rules.whose(scope)), None
         try:
-            found = await self._desk.begin(_CALLS, key_id, rules.content(scope, upload), self._wait)
+            if key_id not in scope.get(_GUARDED, ()):  # else the same book is around us: it is that very operation
+                found = await self._desk.begin(_CALLS, key_id, rules.content(scope, upload), self._wait)
             if isinstance(found, Page):
-                await self._repeat(found, key_id, send)
-                return
+                return await self._repeat(found, key_id, send)
         except KeyRefused as refusal:
-            await problems.of_refusal(refusal, self._about).send(send)
-            return
+            return await problems.of_refusal(refusal, self._about).send(send)
         if found is None:
-            await self.app(scope, upload.receiver(receive, None), send)
-        else:
-            await self._execute(found, scope, upload, receive, send)
+            return await self.app(scope, upload.receiver(receive, None), send)
+        return await self._execute(found, scope, upload, receive, send)
 
     async def _repeat(self, page: Page, key_id: str, send: Send) -> None:
         answer = Answer.of(page.answer, page.body)
@@ -172,7 +172,7 @@ class IdempotencyMiddleware:
 
         recorder = Recorder(send, record, self._rules.max_response)
         try:
-            await self.app(_plain(scope), upload.receiver(receive, recorder), recorder)
+            await self.app(_inner(scope, claim.key), upload.receiver(receive, recorder), recorder)
         except Exception:
             await _failed(recorder)
             raise
@@ -193,10 +193,11 @@ async def _failed(recorder: Recorder) -> None:
         await recorder.end(FAILED)
 
 
-def _plain(scope: Scope) -> Scope:
-    """Return the scope without the ways to send a response that could not be recorded."""
+def _inner(scope: Scope, key_id: str) -> Scope:
+    """Return the scope of a guarded request, without the ways to send a response that could not be recorded."""
     given: Mapping[str, Any] = scope.get("extensions") or {}
     return {
         **scope,
+        _GUARDED: (*scope.get(_GUARDED, ()), key_id),
         "extensions": {name: each for name, each in given.items() if not name.startswith("http.response.")},
     }
