@@ -35,6 +35,10 @@ _SPECIAL = frozenset(
     }
 )
 _NOTED = _SPECIAL | CREDENTIALS
+_REMEMBERED = 4096
+"""Addresses and heads that are remembered; bounded, that is all."""
+_LARGE = 8192
+"""Bytes from which on a head is not worth the room."""
 
 
 def quick(cache: HttpCache, asked: Asked, now: Now, *, waits: bool = False) -> Reply | None:
@@ -75,10 +79,9 @@ def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tup
         for record in cache.front.run((), "get", base + end):
             entry = record.memo
             if type(entry) is not Entry:
-                entry = decode(record, cache.rules.longest)
+                entry = _decoded(cache, record)
                 if entry is None or (entry.vary and cache.secret is None):
                     return None  # `answer` removes what is damaged, and finds the secret
-                record.memo = entry
             if entry.span is not None or (entry.vary and not matches_fields(entry.vary, fields, cache.secret)):
                 continue
             if noted and cache.shared and not entry.open and any(name == b"authorization" for name, _ in noted):
@@ -88,6 +91,21 @@ def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tup
         if best is not None:
             break
     return best
+
+
+def _decoded(cache: HttpCache, record: Record) -> Entry | None:
+    """Return what a record holds, remembered by its head: a store on disk gives out a new record each time."""
+    entry = cache.decoded.get(record.head)
+    if entry is None:
+        entry = decode(record, cache.rules.longest)
+        if entry is not None and len(record.head) < _LARGE:
+            if len(cache.decoded) >= _REMEMBERED:
+                cache.decoded.clear()
+            cache.decoded[record.head] = entry
+    elif entry.size != len(record.body):
+        return None
+    record.memo = entry
+    return entry
 
 
 def _ends(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
@@ -100,7 +118,7 @@ def _ends(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) -> tu
 
 def _remembered(cache: HttpCache, url: str) -> str:
     addresses = cache.addresses
-    if len(addresses) >= 4096:  # noqa: PLR2004 -- bounded, that is all
+    if len(addresses) >= _REMEMBERED:
         addresses.clear()
     addresses[url] = made = address(url)
     return made

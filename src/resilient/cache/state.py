@@ -6,6 +6,7 @@ import os
 from types import MappingProxyType
 
 from resilient.cache.claims import Claims
+from resilient.cache.entry import Entry
 from resilient.cache.written import Written
 from resilient.stores.front import Front
 
@@ -38,6 +39,8 @@ class State:
         self.written = Written()
         self.addresses: dict[str, str] = {}
         """What keys begin with, by URL; bounded by whoever adds to it."""
+        self.decoded: dict[bytes, Entry] = {}
+        """What heads of records say, likewise."""
         self.nobody = ("s" if shared else "p",)
         """Ends of the keys of requests without credentials."""
         self.ready = not front.store.blocking
