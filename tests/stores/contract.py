@@ -421,6 +421,32 @@ class Bounds(Contract):
         kept = sum(len(store.get(f"read {number}")) for number in range(10))
         assert kept >= 9, f"{kept} of 10"
 
+    def test_what_was_read_long_ago_goes_before_what_is_read_now(self, opened):
+        store = opened(max_entries=20)
+        for number in range(8):
+            put(store, f"long ago {number}")
+            store.get(f"long ago {number}")
+        for number in range(8):
+            put(store, f"now {number}")
+        for number in range(100):
+            put(store, f"passing {number}")
+            for favourite in range(8):
+                store.get(f"now {favourite}")
+        assert [len(store.get(f"long ago {number}")) for number in range(8)] == [0] * 8
+        assert sum(len(store.get(f"now {number}")) for number in range(8)) >= 7
+
+    def test_a_mark_of_use_outlives_a_change(self, opened):
+        store = opened(max_entries=3)
+        for key in "abc":
+            put(store, key)
+        store.get("a")
+        put(store, "b")
+        put(store, "a")
+        for key in "de":
+            put(store, key)
+            put(store, key)
+        assert bodies(store, "a") != []
+
     def test_where_bytes_are_short_the_large_go_before_the_small(self, opened):
         store = opened(max_bytes=40_000)
         for number in range(8):

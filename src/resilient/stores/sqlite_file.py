@@ -20,18 +20,20 @@ SCHEMA = 1
 
 LAYOUT = (
     # `version` rises with every change, over all records: order of writing, and what `expected` means.
+    # `turn` is the place in the line of those that give way, `used` whether it was read there.
     """CREATE TABLE records (
         version INTEGER PRIMARY KEY, key BLOB NOT NULL, variant BLOB NOT NULL, written REAL NOT NULL,
-        lifetime REAL NOT NULL, ends REAL NOT NULL, used INTEGER NOT NULL, pinned INTEGER NOT NULL,
-        tags INTEGER NOT NULL, size INTEGER NOT NULL, seal INTEGER NOT NULL, UNIQUE (key, variant))""",
+        lifetime REAL NOT NULL, ends REAL NOT NULL, used INTEGER NOT NULL, turn INTEGER NOT NULL,
+        pinned INTEGER NOT NULL, tags INTEGER NOT NULL, size INTEGER NOT NULL, seal INTEGER NOT NULL,
+        UNIQUE (key, variant))""",
     # Apart from what is looked at to make room, so that looking is cheap.
     "CREATE TABLE bodies (version INTEGER PRIMARY KEY, head BLOB NOT NULL, body BLOB NOT NULL)",
     "CREATE TABLE tags (tag BLOB, version INTEGER, PRIMARY KEY (tag, version)) WITHOUT ROWID",
     """CREATE TABLE totals (
         id INTEGER PRIMARY KEY, entries INTEGER NOT NULL, size INTEGER NOT NULL, pinned_entries INTEGER NOT NULL,
-        pinned_size INTEGER NOT NULL, last INTEGER NOT NULL, hand INTEGER NOT NULL)""",
+        pinned_size INTEGER NOT NULL, last INTEGER NOT NULL)""",
     "CREATE INDEX ending ON records (ends)",
-    "CREATE INDEX line ON records (pinned)",
+    "CREATE INDEX line ON records (pinned, turn)",
     "CREATE INDEX tagged ON tags (version)",
 )
 
@@ -152,7 +154,7 @@ def _lay_out(db: sqlite3.Connection) -> None:
             db.execute(statement)
         # From the time of day on, so that a file that takes another's place gives no version twice.
         first = max(0, int(clock.current().wall() * 1e6))
-        db.execute("INSERT INTO totals VALUES (1, 0, 0, 0, 0, ?, 0)", (first,))
+        db.execute("INSERT INTO totals VALUES (1, 0, 0, 0, 0, ?)", (first,))
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
     db.execute("COMMIT")

@@ -1,8 +1,8 @@
 """Where room for a record comes from in a SQLite file: what is over goes first, then what nobody reads.
 
-Who gives way is found by SIEVE (Zhang et al., NSDI 2024): a hand walks from the oldest record to
-the newest, takes the mark of use from those that have it, and removes the first without one.
-Each transaction does a little of it only, so that nobody waits long.
+Who gives way is found as in memory (CLOCK): of those in line, oldest first, one that has a mark of
+use loses it and goes to the end, and the first without one is removed. Each transaction does a
+little of it only, so that nobody waits long.
 """
 
 from __future__ import annotations
@@ -140,24 +140,15 @@ def _make_room(writing: Writing, bounds: Bounds, size: int, before: Row | None) 
 
 
 def _victim(writing: Writing, spared: int, *, heavy: bool) -> Row | None:
-    """Move the hand; return the first without a mark or, where bytes are short, the largest of a few."""
-    passed, turns = 0, 0
-    while turns <= 1:
-        batch = writing.rows(
-            "WHERE pinned = 0 AND version > ? AND version <> ? ORDER BY version LIMIT ?",
-            *(writing.totals.hand, spared, _BATCH),
-        )
-        cold = [row for row in batch if not row.used or passed >= _PASSED]
-        warm = batch[: batch.index(cold[0])] if cold else batch
-        for row in warm:
-            writing.unmark(row.version)
-            writing.totals.hand = row.version
-        passed += len(warm)
+    """Return the first in line without a mark or, where bytes are short, the largest of a few."""
+    first = "WHERE pinned = 0 AND version <> ? ORDER BY turn LIMIT ?"
+    for _ in range(_PASSED // _BATCH):
+        batch = writing.rows(first, spared, _BATCH)
+        cold = [row for row in batch if not row.used]
+        writing.pass_over(batch[: batch.index(cold[0])] if cold else batch)
         if cold:
             return max(cold, key=_size) if heavy else cold[0]
-        if not batch:
-            writing.totals.hand, turns = 0, turns + 1
-    return None
+    return next(iter(writing.rows(first, spared, 1)), None)
 
 
 def _size(row: Row) -> int:

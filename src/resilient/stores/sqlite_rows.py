@@ -66,8 +66,7 @@ class Totals:
         size: Their bytes.
         pinned_entries: Those of them that must stay.
         pinned_size: The bytes of these.
-        last: The version that was given last.
-        hand: The version up to which the hand has come that looks for what may give way.
+        last: The number that was given last, to a version or to a turn in the line.
 
     """
 
@@ -76,11 +75,10 @@ class Totals:
     pinned_entries: int
     pinned_size: int
     last: int
-    hand: int
 
     def values(self) -> tuple[int, ...]:
         """Return them in the order of the table."""
-        return self.entries, self.size, self.pinned_entries, self.pinned_size, self.last, self.hand
+        return self.entries, self.size, self.pinned_entries, self.pinned_size, self.last
 
 
 class Found:

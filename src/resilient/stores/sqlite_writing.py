@@ -40,13 +40,13 @@ class Writing:
         """Why there was no room, if so."""
         self._torn = False
         self._before: tuple[int, ...] = ()
-        self.totals = Totals(0, 0, 0, 0, 0, 0)
+        self.totals = Totals(0, 0, 0, 0, 0)
 
     def __enter__(self) -> Writing:
         """Begin. Nobody else writes from here on."""
         self.db.execute("BEGIN IMMEDIATE")
         found = self.db.execute(
-            "SELECT entries, size, pinned_entries, pinned_size, last, hand FROM totals WHERE id = 1"
+            "SELECT entries, size, pinned_entries, pinned_size, last FROM totals WHERE id = 1"
         ).fetchone()
         if found is not None and all(type(each) is int and each >= 0 for each in found):
             self._before, self.totals = found, Totals(*found)
@@ -66,7 +66,7 @@ class Writing:
             self.recount()
         after = self.totals.values()
         if after != self._before:
-            self.db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?, ?, ?, ?, ?, ?)", after)
+            self.db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?, ?, ?, ?, ?)", after)
         try:
             self.db.execute("COMMIT")
         except sqlite3.Error as fault:
@@ -91,10 +91,10 @@ class Writing:
         totals.last = version = totals.last + 1
         mark = seal(SCHEMA, version, sheet.lifetime, sheet.key, sheet.variant, sheet.head, sheet.body)
         db.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
             (
                 *(version, sheet.key, sheet.variant, self.now, sheet.lifetime, self.now + sheet.lifetime),
-                *(int(sheet.pinned), len(sheet.tags), sheet.size, mark),
+                *(version, int(sheet.pinned), len(sheet.tags), sheet.size, mark),
             ),
         )
         db.execute("INSERT INTO bodies VALUES (?, ?, ?)", (version, sheet.head, sheet.body))
@@ -130,7 +130,7 @@ class Writing:
         (alive,) = self.db.execute("SELECT count(*) FROM records WHERE ends > ?", (self.now,)).fetchone()
         for table in ("records", "bodies", "tags"):
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 -- names of ours
-        self.totals = Totals(0, 0, 0, 0, self.totals.last, 0)
+        self.totals = Totals(0, 0, 0, 0, self.totals.last)
         return int(alive)
 
     def _delete(self, version: int, *, tagged: bool) -> int:
@@ -145,21 +145,24 @@ class Writing:
 
     def recount(self) -> None:
         """Make the totals anew from the records."""
-        entries, size, pinned_entries, pinned_size, last = self.db.execute(
+        entries, size, pinned_entries, pinned_size, version, turn = self.db.execute(
             """SELECT count(*), CAST(total(size) AS INTEGER), count(*) FILTER (WHERE pinned),
-                CAST(total(size) FILTER (WHERE pinned) AS INTEGER), coalesce(max(version), 0) FROM records"""
+                CAST(total(size) FILTER (WHERE pinned) AS INTEGER),
+                coalesce(max(version), 0), coalesce(max(turn), 0) FROM records"""
         ).fetchone()
-        last = max(last, self.totals.last, int(self.now * 1e6))
-        self.totals = Totals(entries, size, pinned_entries, pinned_size, last, self.totals.hand)
+        last = max(version, turn if type(turn) is int else 0, self.totals.last, int(self.now * 1e6))
+        self.totals = Totals(entries, size, pinned_entries, pinned_size, last)
         self._torn = False
 
     def mark(self, versions: Iterable[int]) -> None:
         """Note that records were read."""
         self.db.executemany("UPDATE records SET used = 1 WHERE version = ?", [(each,) for each in versions])
 
-    def unmark(self, version: int) -> None:
-        """Note that a record has to be read again to stay."""
-        self.db.execute("UPDATE records SET used = 0 WHERE version = ?", (version,))
+    def pass_over(self, rows: Iterable[Row]) -> None:
+        """Send records to the end of the line; they have to be read again to stay."""
+        for row in rows:
+            self.totals.last += 1
+            self.db.execute("UPDATE records SET used = 0, turn = ? WHERE version = ?", (self.totals.last, row.version))
 
     def date_anew(self, most: int) -> bool:
         """Let records that were written later than now live from now on; tell whether that were all of them.
