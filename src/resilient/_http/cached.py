@@ -76,13 +76,13 @@ class Cached:
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
         asked = asked_of(self._core.family, request)
-        reply = flows.quick(self._cache, asked, wall, waits=True)
+        reply = flows.quick(self._cache, asked, wall, self._cache.get)
         return complete(self._answer(request, asked)) if reply is None else self._replied(reply, request)
 
     async def ahandle(self, request: Any) -> Any:  # noqa: ANN401
         """Do the same for tasks."""
-        asked = asked_of(self._core.family, request)
-        reply = flows.quick(self._cache, asked, wall)
+        cache, asked = self._cache, asked_of(self._core.family, request)
+        reply = flows.quick(cache, asked, wall) if cache.ready else await flows.aquick(cache, asked, wall)
         return await self._answer(request, asked) if reply is None else self._replied(reply, request)
 
     async def _answer(self, request: Any, asked: Asked) -> Any:  # noqa: ANN401

@@ -30,7 +30,7 @@ from resilient.cache.messages import (
     Sink,
 )
 from resilient.cache.placing import passed
-from resilient.cache.quick import quick
+from resilient.cache.quick import aquick, quick
 from resilient.cache.wanted import SAFE, wanted
 from resilient.cache.writing import write_through
 from resilient.errors import ConfigError, Unguardable
@@ -54,6 +54,7 @@ __all__ = [
     "Send",
     "Sink",
     "answer",
+    "aquick",
     "failed",
     "quick",
 ]

@@ -6,6 +6,7 @@ request was done when the answer was stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from resilient.cache.address import address
@@ -19,7 +20,9 @@ from resilient.stores.contract import Record
 if TYPE_CHECKING:
     from resilient.cache.config import HttpCache
 
-__all__ = ["quick"]
+__all__ = ["aquick", "quick"]
+
+Get = Callable[[str], Sequence[Record]]
 
 _SPECIAL = frozenset(
     {
@@ -41,24 +44,24 @@ _LARGE = 8192
 """Bytes from which on a head is not worth the room."""
 
 
-def quick(cache: HttpCache, asked: Asked, now: Now, *, waits: bool = False) -> Reply | None:
+def quick(cache: HttpCache, asked: Asked, now: Now, get: Get | None = None) -> Reply | None:
     """Answer with a fresh stored response; None if `answer` must be asked.
 
     Args:
         cache: The cache.
         asked: The request.
         now: The wall clock.
-        waits: Whether the caller may wait for a store that blocks: a thread may, a task may not.
+        get: Returns the records of a key. None asks a store that does not block, and no other.
 
     """
-    if not (waits or cache.ready) or asked.bodied or asked.method != "GET":
+    if (get is None and not cache.ready) or asked.bodied or asked.method != "GET":
         return None
     fields = [(name.lower(), value) for name, value in asked.fields]
     noted = [pair for pair in fields if pair[0] in _NOTED]
     for name, _ in noted:
         if name in _SPECIAL:
             return None
-    best = _found(cache, asked, fields, noted)
+    best = _found(cache, asked, fields, noted, get or cache.get)
     if best is None:
         return None
     record, entry = best
@@ -71,12 +74,24 @@ def quick(cache: HttpCache, asked: Asked, now: Now, *, waits: bool = False) -> R
     return Reply(entry.status, entry.fields + added, record.body, "fresh", age)
 
 
-def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields) -> tuple[Record, Entry] | None:
+async def aquick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
+    """Do the same in a task, with a store that blocks: a look into it takes one hop to a thread."""
+    if asked.bodied or asked.method != "GET":
+        return None
+    noted = [(lower, value) for name, value in asked.fields if (lower := name.lower()) in _NOTED]
+    if any(name in _SPECIAL for name, _ in noted):
+        return None
+    base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
+    records = {base + end: await cache.front.arun((), "get", base + end) for end in _ends(cache, asked, noted)}
+    return quick(cache, asked, now, lambda key: records.get(key, ()))
+
+
+def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields, get: Get) -> tuple[Record, Entry] | None:
     """Return the stored answer that fits; None if there is none, or none that can be told so quickly."""
     base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
     best = None
     for end in _ends(cache, asked, noted):
-        for record in cache.front.run((), "get", base + end):
+        for record in get(base + end):
             entry = record.memo
             if type(entry) is not Entry:
                 entry = _decoded(cache, record)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from resilient.cache.claims import Claims
 from resilient.cache.entry import Entry
 from resilient.cache.written import Written
+from resilient.stores.contract import Record
 from resilient.stores.front import Front
 
 __all__ = ["State"]
@@ -43,6 +46,8 @@ class State:
         """What heads of records say, likewise."""
         self.nobody = ("s" if shared else "p",)
         """Ends of the keys of requests without credentials."""
+        self.get: Callable[[str], Sequence[Record]] = partial(front.run, (), "get")
+        """Returns the records of a key; it may wait for the store."""
         self.ready = not front.store.blocking
         """Whether a look into the store takes no time."""
 
