@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import tracemalloc
 from typing import Any
 
 import anyio
@@ -239,6 +240,24 @@ async def test_a_buffer_that_is_used_again_does_not_change_what_was_sent() -> No
         await send({"type": "http.response.body", "body": buffer})
 
     assert (await ask(IdempotencyMiddleware(app, MemoryStore()))).body == b"one two "
+
+
+@pytest.mark.anyio
+async def test_a_stream_of_nothing_takes_no_memory() -> None:
+    count = 50_000
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        tracemalloc.start()
+        for _ in range(count):
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        taken.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        await send({"type": "http.response.body"})
+
+    taken: list[int] = []
+    assert (await ask(IdempotencyMiddleware(app, MemoryStore()))).body == b""
+    assert taken[0] < count, "less than a byte for each"
 
 
 @pytest.mark.anyio

@@ -35,8 +35,7 @@ class Recorder:
         self._record = record
         self._most = most
         self._start: Message | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._held = bytearray()  # not the parts themselves: there may be many without any content
         self._flows = False
         self._gone = False
         self.ended = False
@@ -66,17 +65,16 @@ class Recorder:
             raise RuntimeError(error)
 
     async def _take(self, part: bytes, *, more: bool) -> None:
-        self._size += len(part)
         if self._flows:
             await self._pass(part, more=more)
             return
-        self._parts.append(bytes(part))  # it may be a buffer that the application uses again
-        if self._size > self._most:
+        self._held += part
+        if len(self._held) > self._most:
             self._flows = True
             assert self._start is not None  # noqa: S101 -- a body comes after the start
             await self._forward(self._start)
-            parts, self._parts = b"".join(self._parts), []
-            await self._pass(parts, more=more)
+            held, self._held = bytes(self._held), bytearray()
+            await self._pass(held, more=more)
         elif not more:
             await self.end(self._answer())
 
@@ -88,7 +86,7 @@ class Recorder:
     def _answer(self) -> Answer:
         assert self._start is not None  # noqa: S101
         headers = [(bytes(name).lower(), bytes(value)) for name, value in self._start.get("headers", ())]
-        return Answer(int(self._start["status"]), headers, b"".join(self._parts))
+        return Answer(int(self._start["status"]), headers, bytes(self._held))
 
     async def end(self, answer: Answer) -> None:
         """Write the response down, then send it."""
