@@ -716,8 +716,9 @@ async def test_a_client_gets_its_answer_although_it_cannot_be_recorded() -> None
 
     shop.work = work
     app = guarded(shop, KeyBook(store, lease=10))
-    with use(FakeClock(auto=False)) as clock, capture_events() as events:
+    with use(FakeClock()) as clock, capture_events() as events:
         assert (await ask(app)).body == b"charge 1"
+        assert 2 <= clock.elapsed < 2.1, "it was tried for as long as the book is patient"
         assert [each.fields["cause"] for each in events.of("resilient.idempotency.unrecorded")] == ["store_down"]
         store.fails = lambda _: None
         assert (await ask(app)).problem == "in-progress"
@@ -729,7 +730,7 @@ async def test_a_client_gets_its_answer_although_it_cannot_be_recorded() -> None
 async def test_what_cannot_be_freed_is_in_doubt() -> None:
     store = Store(MemoryStore())
     shop = Shop(429)
-    app = guarded(shop, store)
+    app = guarded(shop, KeyBook(store, patience=0.05))
     store.fails = failing("delete")
     assert (await ask(app)).status == 429
     store.fails = lambda _: None

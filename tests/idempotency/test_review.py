@@ -27,7 +27,7 @@ from resilient.idempotency.calls import InThreads
 from resilient.idempotency.renewal import Claim
 from resilient.stores import MemoryStore
 from resilient.testing import FakeClock, capture_events, use
-from tests.idempotency._asgi import Shop, ask
+from tests.idempotency._asgi import Shop, Store, ask, failing
 
 CALLS = InThreads()
 
@@ -137,6 +137,32 @@ def test_an_operation_that_lost_its_lease_is_not_begun_beside_itself() -> None:
         store.purge()
         with pytest.raises(KeyInProgress):
             begin(book)
+
+
+# A store that is busy for a moment
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [201, 429])
+async def test_a_store_that_is_busy_for_a_moment_leaves_no_doubt(status: int) -> None:
+    store = Store(MemoryStore())
+    shop = Shop(status)
+    fails = iter([True, True, False])
+
+    def busy(method: str) -> None:
+        if next(fails, False):
+            raise OSError("other threads kept it for too long")
+
+    async def work() -> None:
+        store.fails = busy
+
+    shop.work = work
+    with use(FakeClock()), capture_events() as events:
+        app = IdempotencyMiddleware(shop, store)
+        assert (await ask(app)).status == status
+        assert not events.of("resilient.idempotency.unrecorded")
+        again = await ask(app)
+        assert (again.status, again.replayed) == (status, status == 201)
 
 
 # Requests

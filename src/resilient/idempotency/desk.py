@@ -180,7 +180,7 @@ class Desk:
         # Not the front of `begin`: that it spares the store after others' failures must not put this key in doubt.
         claim.ending = True
         try:
-            done = await calls.call(self._fresh(), _DOWN, step, claim.key, page, claim.version)
+            done = await self._written(calls, step, claim, page)
         except BaseException:  # left while it was written, which may have come to its end
             self.abandon(claim)
             raise
@@ -188,6 +188,16 @@ class Desk:
         if done is not True:
             self._unrecorded(claim, "store_down" if done is _DOWN else "lease_lost")
         return done is True
+
+    async def _written(self, calls: Calls, step: str, claim: Claim, page: Page) -> object:
+        """Try for as long as the book is patient: a store that is busy for a moment must leave no doubt behind."""
+        now, pause, front = clock.current().now, _FIRST_PAUSE, self._fresh()
+        end = now() + self._patience
+        while True:
+            done = await calls.call(front, _DOWN, step, claim.key, page, claim.version)
+            if done is not _DOWN or now() >= end or not await calls.pause(min(pause, end - now())):
+                return done
+            pause, front = 2 * pause, self._fresh()
 
     def abandon(self, claim: Claim) -> None:
         """Leave an operation that was cut short: it is in doubt when its lease is over."""
