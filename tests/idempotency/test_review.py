@@ -165,6 +165,24 @@ async def test_a_store_that_is_busy_for_a_moment_leaves_no_doubt(status: int) ->
         assert (again.status, again.replayed) == (status, status == 201)
 
 
+@pytest.mark.parametrize("looks", [25, 30, 35, 40])
+def test_after_an_outage_of_the_store_the_next_look_renews_every_lease(looks: int) -> None:
+    store = Store(MemoryStore())
+    with use(FakeClock(auto=False)) as clock:
+        book = KeyBook(store)
+        claim = begin(book)
+        store.fails = failing()
+        for _ in range(looks):
+            clock.advance(2.5)
+            book.desk._renewer.look()
+        store.fails = lambda _: None
+        clock.advance(2.5)
+        book.desk._renewer.look()
+        with pytest.raises(KeyInProgress):
+            begin(KeyBook(store.inner))
+        assert finish(book, claim)
+
+
 # Requests
 
 

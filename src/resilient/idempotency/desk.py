@@ -63,7 +63,7 @@ class Desk:
         self._front = self._fresh()
         self._renewing = self._fresh()
         self._recalls = Background(_MOST_RECALLS)
-        self._renewer = Renewer(self._renewed, lease / _LOOKS)
+        self._renewer = Renewer(self._renewed, lease / _LOOKS, self._forgive)
 
     def _fresh(self) -> Front:
         """Return a front that knows nothing of what the store did to others, and so does not spare it."""
@@ -209,6 +209,10 @@ class Desk:
         if cause == "lease_lost":  # the other causes were reported where they came from
             message = f"the lease of {claim.key} was lost: somebody else has taken the operation over"
             faults.report(Desk, RuntimeError(message))
+
+    def _forgive(self) -> None:
+        """Try a store that has failed at each look again: while it is spared, leases of what lives here run out."""
+        self._renewing.use_clock(clock.current())
 
     def _renewed(self, claim: Claim) -> bool:
         version = self._renewing.run(_DOWN, "renew", claim.key, claim.page, claim.version, claim.freed)

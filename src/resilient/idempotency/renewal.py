@@ -49,13 +49,17 @@ class Renewer:
     Args:
         renew: Renews one claim, in time bounded by itself; False if its lease is lost.
         every: Seconds between two looks at all claims.
+        before: Called before each look.
 
     """
 
-    __slots__ = ("__weakref__", "_at_work", "_claims", "_every", "_lock", "_renew", "_running")
+    __slots__ = ("__weakref__", "_at_work", "_before", "_claims", "_every", "_lock", "_renew", "_running")
 
-    def __init__(self, renew: Callable[[Claim], bool], every: float) -> None:
+    def __init__(
+        self, renew: Callable[[Claim], bool], every: float, before: Callable[[], object] = lambda: None
+    ) -> None:
         self._renew = renew
+        self._before = before
         self._every = every
         self._claims: dict[str, weakref.ref[Claim]] = {}
         self._at_work: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()
@@ -109,6 +113,7 @@ class Renewer:
 
     def look(self) -> None:
         """Renew each claim that has not just begun; so it happens within three quarters of a lease."""
+        self._before()
         for reference in list(self._claims.values()):
             claim = reference()
             if claim is not None and current().now() - claim.seen >= self._every / 2:
