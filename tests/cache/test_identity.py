@@ -263,6 +263,7 @@ def test_partition_says_who_is_who(clock: object) -> None:
             assert seen.body.decode() == name
     assert world.ask(headers={"X-Tenant": "a", "Authorization": "again"}).source == "fresh"
     assert world.ask(headers={"Authorization": "x"}).body == b"nobody"
+    assert world.ask().source == "origin"  # who is not named is told apart by credentials
     assert world.ask().source == "fresh"
 
 

@@ -28,7 +28,8 @@ def asked_of(family: Family, request: Any) -> Asked:  # noqa: ANN401 -- of eithe
     body = getattr(request, "_content", None)
     if body is None and type(request.stream) is family.byte_stream:  # the next hop of a redirect
         body = b"".join(request.stream)
-    return Asked(request.method, str(request.url), request.headers.raw, body != b"")
+    past = "target" if "target" in request.extensions else None  # then the URL is not what is asked for
+    return Asked(request.method, str(request.url), request.headers.raw, body != b"", past)
 
 
 def got_from(response: Any, exchange: Any) -> Got:  # noqa: ANN401

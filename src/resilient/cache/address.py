@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 from urllib.parse import quote, urljoin
 
 from resilient import _check
 
-__all__ = ["PREFIX", "address", "beside", "normal", "prefix"]
+__all__ = ["PREFIX", "address", "authority", "beside", "elsewhere", "normal", "prefix"]
 
 PREFIX = "http "
 """What all keys of HTTP answers begin with."""
@@ -34,6 +35,29 @@ def normal(url: str) -> str:
     if not rest.startswith("/"):
         rest = "/" + rest
     return _plain(f"{scheme}://{host}{rest}")
+
+
+def authority(url: str) -> bytes:
+    """Return the host of a URL and its port, as `Host` names them."""
+    return normal(url).partition("://")[2].partition("/")[0].encode()
+
+
+def elsewhere(url: str, fields: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return what tells the host that a request names in `Host` from that of its URL; nothing if they are one.
+
+    Programs that ask a server by its number, or past a balancer, name the host that they mean so.
+    """
+    hosts = {value.strip(b" \t").lower() for name, value in fields if name.lower() == b"host"}
+    if not hosts:
+        return ""
+    scheme, own = url.partition(":")[0], authority(url)
+    foreign = [host for host in hosts if host != own and authority(f"{scheme}://{host.decode('latin-1')}") != own]
+    if not foreign:
+        return ""
+    digest = blake2b(digest_size=12)
+    for host in sorted(hosts):
+        digest.update(b"%d\n%b" % (len(host), host))
+    return "@" + digest.hexdigest()
 
 
 def _plain(url: str) -> str:

@@ -47,8 +47,9 @@ class HttpCache(State):
         heuristic_most: Seconds for which it is fresh at most.
         max_body: Bytes of the largest body that is kept.
         max_variants: How many variants of one address are kept (`Vary`).
-        partition: A function of the request that names whose answers it may see; the names are
-            kept as digests. None tells identities apart by the fields that carry credentials.
+        partition: A function of the request that names whose answers it may see, in place of its
+            credentials: a name stands for all that tells users apart, and is kept as a digest.
+            Where it returns None, and without it, the fields that carry credentials tell.
         tags: A function of request, status and fields of an answer that returns names to `purge` by.
         patience: Seconds that a request waits for a store that blocks.
         stale_statuses: Answers that count as errors for stale-if-error.

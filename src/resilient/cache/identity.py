@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from resilient import faults
+from resilient.cache.address import elsewhere
 from resilient.cache.messages import Asked, Call, Flow
 from resilient.stores.contract import Record
 
@@ -58,6 +59,12 @@ def partitions(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) 
         None if nobody can tell whose request it is: it goes past the cache.
 
     """
+    host = elsewhere(asked.url, asked.fields)
+    ends = _ends(cache, asked, held)
+    return ends if ends is None or not host else tuple(end + host for end in ends)
+
+
+def _ends(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) -> tuple[str, ...] | None:
     mode = "s" if cache.shared else "p"
     if cache.partition is not None:
         try:
@@ -68,7 +75,8 @@ def partitions(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) 
         if who is not None and not isinstance(who, str):
             faults.report(cache.partition, TypeError(f"partition must return a string or None, got {who!r}"))
             return None
-        return (mode if who is None else _digest(cache, mode, [(b"", who.encode("utf-8", "surrogatepass"))]),)
+        if who is not None:
+            return (_digest(cache, mode, [(b"", who.encode("utf-8", "surrogatepass"))]),)
     if cache.shared:  # a request with `Authorization` shares what may be shared, and nothing else is stored
         held = [pair for pair in held if pair[0] != b"authorization"]
         return (_digest(cache, mode, held), mode) if held else (mode,)

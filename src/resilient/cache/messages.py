@@ -48,6 +48,7 @@ class Asked:
         url: The target URI.
         fields: Its header fields.
         bodied: Whether it has a body.
+        past: Why it goes past the cache although nothing else here says so, in a word; None if it need not.
 
     """
 
@@ -55,6 +56,7 @@ class Asked:
     url: str
     fields: Fields
     bodied: bool = False
+    past: str | None = None
 
 
 @dataclass(slots=True)

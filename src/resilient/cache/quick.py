@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from resilient.cache.address import address
+from resilient.cache.address import address, authority
 from resilient.cache.entry import Entry, decode
 from resilient.cache.identity import CREDENTIALS, partitions
 from resilient.cache.looking import better
@@ -41,7 +41,7 @@ _NOTED = _SPECIAL | CREDENTIALS
 _REMEMBERED = 4096
 """Addresses and heads that are remembered; bounded, that is all."""
 _LARGE = 8192
-"""Bytes from which on a head is not worth the room."""
+"""Bytes from which on a head or an address is not worth the room."""
 
 
 def quick(cache: HttpCache, asked: Asked, now: Now, get: Get | None = None) -> Reply | None:
@@ -54,7 +54,7 @@ def quick(cache: HttpCache, asked: Asked, now: Now, get: Get | None = None) -> R
         get: Returns the records of a key. None asks a store that does not block, and no other.
 
     """
-    if (get is None and not cache.ready) or asked.bodied or asked.method != "GET":
+    if (get is None and not cache.ready) or asked.bodied or asked.past or asked.method != "GET":
         return None
     fields = [(name.lower(), value) for name, value in asked.fields]
     noted = [pair for pair in fields if pair[0] in _NOTED]
@@ -76,19 +76,22 @@ def quick(cache: HttpCache, asked: Asked, now: Now, get: Get | None = None) -> R
 
 async def aquick(cache: HttpCache, asked: Asked, now: Now) -> Reply | None:
     """Do the same in a task, with a store that blocks: a look into it takes one hop to a thread."""
-    if asked.bodied or asked.method != "GET":
+    if asked.bodied or asked.past or asked.method != "GET":
         return None
-    noted = [(lower, value) for name, value in asked.fields if (lower := name.lower()) in _NOTED]
-    if any(name in _SPECIAL for name, _ in noted):
+    fields = [(name.lower(), value) for name, value in asked.fields]
+    noted = [pair for pair in fields if pair[0] in _NOTED]
+    base = _base(cache, asked, fields)
+    if base is None or any(name in _SPECIAL for name, _ in noted):
         return None
-    base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
     records = {base + end: await cache.front.arun((), "get", base + end) for end in _ends(cache, asked, noted)}
     return quick(cache, asked, now, lambda key: records.get(key, ()))
 
 
 def _found(cache: HttpCache, asked: Asked, fields: Fields, noted: Fields, get: Get) -> tuple[Record, Entry] | None:
     """Return the stored answer that fits; None if there is none, or none that can be told so quickly."""
-    base = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
+    base = _base(cache, asked, fields)
+    if base is None:
+        return None
     best = None
     for end in _ends(cache, asked, noted):
         for record in get(base + end):
@@ -131,9 +134,19 @@ def _ends(cache: HttpCache, asked: Asked, held: list[tuple[bytes, bytes]]) -> tu
     return partitions(cache, asked, held) or ()
 
 
-def _remembered(cache: HttpCache, url: str) -> str:
-    addresses = cache.addresses
-    if len(addresses) >= _REMEMBERED:
-        addresses.clear()
-    addresses[url] = made = address(url)
+def _base(cache: HttpCache, asked: Asked, fields: Fields) -> str | None:
+    """Return what keys begin with; None if `Host` names, or seems to name, another host than the URL."""
+    base, host = cache.addresses.get(asked.url) or _remembered(cache, asked.url)
+    for name, value in fields:
+        if name == b"host" and value != host:
+            return None  # `answer` looks closer
+    return base
+
+
+def _remembered(cache: HttpCache, url: str) -> tuple[str, bytes]:
+    made = address(url), authority(url)
+    if len(url) < _LARGE:
+        if len(cache.addresses) >= _REMEMBERED:
+            cache.addresses.clear()
+        cache.addresses[url] = made
     return made

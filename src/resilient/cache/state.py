@@ -40,8 +40,8 @@ class State:
         self.counts = dict.fromkeys(COUNTED, 0)
         self.claims = Claims()
         self.written = Written()
-        self.addresses: dict[str, str] = {}
-        """What keys begin with, by URL; bounded by whoever adds to it."""
+        self.addresses: dict[str, tuple[str, bytes]] = {}
+        """What keys begin with and what `Host` is, by URL; bounded by whoever adds to it."""
         self.decoded: dict[bytes, Entry] = {}
         """What heads of records say, likewise."""
         self.nobody = ("s" if shared else "p",)

@@ -118,6 +118,8 @@ def wanted(asked: Asked) -> Wanted:
 def _bypass(want: Wanted, directives: Directives) -> str | None:
     if want.asked.method not in ("GET", "HEAD"):
         return "method"
+    if want.asked.past is not None:
+        return want.asked.past
     if want.asked.bodied:  # two requests of one address may differ in what no key holds
         return "body"
     if b"no-store" in directives:
