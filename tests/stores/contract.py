@@ -470,6 +470,13 @@ class Bounds(Contract):
             put(store, "tagged", tags=["t" * 900])
         assert store.stats() == Stats(1, 109, 0, 0)
 
+    def test_a_record_may_be_as_large_as_is_allowed(self, opened):
+        store = opened(max_bytes=1_000)
+        store.put("key", Record("v", b"12", bytes(243)), lifetime=LIFE, tags=["t"])
+        assert store.stats().size == 250
+        with pytest.raises(StoreFull):
+            store.put("key", Record("v", b"12", bytes(244)), lifetime=LIFE, tags=["t"])
+
     def test_the_share_of_one_record_can_be_set(self, opened):
         store = opened(max_bytes=1_000, max_record_bytes=1_000)
         put(store, "small", bytes(100))

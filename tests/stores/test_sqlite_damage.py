@@ -117,6 +117,8 @@ WRONG = [
     f"UPDATE bodies SET body = CAST(body AS TEXT) || 'x' {OF_7}",
     f"UPDATE bodies SET body = 5 {OF_7}",
     f"UPDATE bodies SET head = body, body = head {OF_7}",
+    f"UPDATE bodies SET head = CAST(head || substr(body, 1, 1) AS BLOB), body = substr(body, 2) {OF_7}",
+    f"UPDATE records SET version = 1 {IS_7}",
     f"DELETE FROM bodies {OF_7}",
     f"UPDATE records SET version = 1 + (SELECT max(version) FROM records) {IS_7}",
     "UPDATE records SET key = CAST('key 7' AS BLOB), variant = x'78' WHERE key = CAST('key 8' AS BLOB)",
@@ -178,7 +180,7 @@ def test_bytes_flipped_anywhere_in_the_file_give_no_wrong_value_and_no_error(rou
     with closing(SqliteStore(origin)) as store:
         fill(store)
     random = Random(1)
-    whole = moved = 0
+    whole = moved = noticed = 0
     for number in range(rounds):
         path = tmp_path / f"{number}.db"
         shutil.copy(origin, path)
@@ -194,10 +196,10 @@ def test_bytes_flipped_anywhere_in_the_file_give_no_wrong_value_and_no_error(rou
             right(store)
             moved += store._database.moved
             assert store.stats().entries == right(store), number
-            if found < len(KEYS):
-                assert store.stats().corrupt > 0
+            noticed += store.stats().corrupt > 0
     assert 0 < whole < rounds
     assert moved > 0
+    assert noticed > 0.5 * (rounds - whole), "an entry of an index may be lost without a trace, not more"
 
 
 def test_bytes_flipped_in_the_log_give_no_wrong_value_and_no_error(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from resilient import _check, clock, faults
 from resilient._runtime import live, threads
 from resilient.stores.connections import Connections, Role
-from resilient.stores.sqlite_file import AnotherVersion, ForeignDatabase, broken, connect, final, fold
+from resilient.stores.sqlite_file import FAULTS, ForeignDatabase, broken, connect, final, fold
 from resilient.stores.sqlite_path import identity, move_aside
 from resilient.stores.sqlite_rows import BACK, newest
 
@@ -79,7 +79,7 @@ class Database:
                 self.run(newest, role="read")
         except ForeignDatabase:
             _check.refuse("path", str(self.path), "a new file or one of a SqliteStore, no other application's database")
-        except (sqlite3.Error, OSError, RuntimeError, AnotherVersion):
+        except (*FAULTS, OSError, RuntimeError):
             return
 
     def read(self, function: Callable[..., T], now: float, *args: Any) -> T:  # noqa: ANN401 -- those of the function
@@ -99,7 +99,7 @@ class Database:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._connections.run(function, *args, role=role)
-            except (sqlite3.Error, AnotherVersion) as fault:
+            except FAULTS as fault:
                 if not broken(fault) and (final(fault) or (attempt and not self._replaced())):
                     raise
                 self._connections.expire()

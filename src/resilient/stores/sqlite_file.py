@@ -10,7 +10,18 @@ from pathlib import Path
 from resilient import clock
 from resilient.stores.sqlite_path import create
 
-__all__ = ["APPLICATION", "SCHEMA", "AnotherVersion", "ForeignDatabase", "broken", "connect", "final", "fold", "full"]
+__all__ = [
+    "APPLICATION",
+    "FAULTS",
+    "SCHEMA",
+    "AnotherVersion",
+    "ForeignDatabase",
+    "broken",
+    "connect",
+    "final",
+    "fold",
+    "full",
+]
 
 APPLICATION = 0x72736C74
 """Says in the file's header whose it is: "rslt"."""
@@ -71,10 +82,16 @@ class AnotherVersion(Exception):
         self.schema = schema
 
 
+FAULTS = (sqlite3.Error, AnotherVersion, UnicodeDecodeError)
+"""What using a file may raise. The last: SQLite's message repeats damaged bytes, and `sqlite3` stumbles over them."""
+
+
 def broken(fault: BaseException) -> bool:
     """Tell whether an error means that the file is of no use any more."""
     if isinstance(fault, AnotherVersion):
         return fault.schema < SCHEMA
+    if isinstance(fault, UnicodeDecodeError):
+        return True
     code = getattr(fault, "sqlite_errorcode", 0)
     return code & 0xFF in _BROKEN or code == _SHORT_READ
 
