@@ -222,6 +222,16 @@ class Basics(Contract):
         clock.advance(10)
         assert put(store, "key", expected=0) > old
 
+    def test_what_is_over_counts_as_missing_also_before_it_is_cleared_away(self, store, clock):
+        versions = [put(store, f"{number}", lifetime=1, tags=["tag"]) for number in range(300)]
+        clock.advance(1)
+        assert store.delete("299") == 0
+        assert store.delete("298", expected=versions[298]) == 0
+        assert put(store, "297", expected=versions[297]) is None
+        assert put(store, "296", expected=0) > versions[-1]
+        assert store.purge(tag="tag") == 0
+        assert store.stats().entries == 1
+
     @pytest.mark.parametrize("lifetime", [0, -1, float("nan"), float("inf")])
     def test_a_lifetime_is_above_zero(self, store, lifetime):
         with pytest.raises(ConfigError, match="lifetime must be"):

@@ -199,18 +199,6 @@ def test_what_is_over_is_cleared_away_by_changes_to_other_keys():
         assert len(store._shelves.by_key) == 10
 
 
-def test_what_is_over_but_not_cleared_away_yet_counts_as_missing():
-    with use(FakeClock(auto=False)) as clock:
-        store = MemoryStore()
-        versions = [put(store, f"{number}", lifetime=1) for number in range(500)]
-        clock.advance(1)
-        assert store.delete("499") == 0
-        assert store.delete("498", expected=versions[498]) == 0
-        assert put(store, "497", expected=versions[497]) is None
-        assert put(store, "496", expected=0) is not None
-        assert len(store._shelves.by_key) > 100, "much is not cleared away yet"
-
-
 def test_a_store_that_nobody_has_is_collected():
     store = MemoryStore()
     put(store, "key")

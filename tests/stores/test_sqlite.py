@@ -322,6 +322,34 @@ def test_what_was_read_is_noted_with_the_next_changes(store):
     assert not store._marks
 
 
+def test_what_has_its_mark_is_not_marked_again(store):
+    put(store, "key")
+    store.get("key")
+    put(store, "other")
+    store.get("key")
+    assert not store._marks
+
+
+def test_nothing_is_left_of_what_was_removed(path, clock):
+    with closing(SqliteStore(path, max_entries=5)) as store:
+        for number in range(20):
+            put(store, f"{number}", tags=["a", "b"], lifetime=1 if number == 19 else LIFE)
+        put(store, "18", tags=["a"])
+        store.delete("17")
+        clock.advance(1)
+        put(store, "new", tags=["c"])
+        kept = store.stats().entries
+
+        def rows(table):
+            found = store._database.run(lambda db: db.execute(f"SELECT count(*) FROM {table}").fetchone(), role="read")
+            return found[0]
+
+        assert (rows("records"), rows("bodies")) == (kept, kept)
+        assert rows("tags") == 2 * (kept - 2) + 2
+        store.purge()
+        assert [rows(table) for table in ("records", "bodies", "tags")] == [0, 0, 0]
+
+
 def test_marks_of_what_is_read_are_bounded(store):
     for number in range(400):
         put(store, f"{number}")
@@ -438,6 +466,13 @@ def test_wrong_totals_are_counted_again(store):
     store._database.run(lambda db: db.execute("DELETE FROM totals").rowcount, role="write")
     version = store.get("0")[0].version
     assert put(store, "5") > version
+
+
+def test_a_version_is_not_given_again_though_the_totals_are_lost(store):
+    version = put(store, "key")
+    store.delete("key")
+    store._database.run(lambda db: db.execute("DELETE FROM totals").rowcount, role="write")
+    assert put(store, "key") > version
 
 
 def test_totals_that_promise_too_much_are_counted_again(path):
@@ -795,11 +830,15 @@ def test_a_look_up_and_a_change_cost_little_more_than_sqlite_itself(store, tmp_p
         def read():
             return plain.execute("SELECT * FROM rows WHERE key = ?", ("1000",)).fetchall()
 
+        def put_one(number):
+            store.put(f"{number}", record, lifetime=60)
+
         looks, reads, puts, writes = [], [], [], []
         for _ in range(9):
             looks.append(timeit.timeit(lambda: store.get(key), number=500))
             reads.append(timeit.timeit(read, number=500))
-            puts.append(timeit.timeit(lambda: store.put(f"{next(numbers)}", record, lifetime=60), number=50))
-            writes.append(timeit.timeit(lambda: write(next(numbers)), number=50))
+        for _ in range(500):
+            puts.append(timeit.timeit(lambda: put_one(next(numbers)), number=1))
+            writes.append(timeit.timeit(lambda: write(next(numbers)), number=1))
     assert min(looks) < 5 * min(reads), "12 µs and 4"
-    assert min(puts) < 8 * min(writes), "75 µs and 25"
+    assert sorted(puts)[100] < 8 * sorted(writes)[100], "75 µs and 25; waits for the disk are left out"
