@@ -145,7 +145,12 @@ def put(  # noqa: PLR0913 -- an answer, where it goes, and what must be there st
     entry.size = len(body)
     record = Record(variant, encode(entry), body, memo=entry)
     kwargs = {"lifetime": kept_for(cache, entry), "tags": place.tags, "expected": expected}
-    return (yield Call("put", (place.key, record), kwargs)) is not None
+    version = yield Call("put", (place.key, record), kwargs)
+    if version is not None and cache.written.since(place.address, place.mark):
+        # A write went through in between, and what it removed was not this: it was not there yet.
+        yield Call("delete", (place.key, variant), {"expected": version}, 0)
+        return False
+    return version is not None
 
 
 def forget(held: Held) -> Flow:

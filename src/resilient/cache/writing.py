@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilient.cache.address import address, beside
+from resilient.cache.directives import parse
 from resilient.cache.fields import index, joined
 from resilient.cache.filling import Filling
 from resilient.cache.keeping import keep
@@ -28,11 +29,12 @@ def write_through(cache: HttpCache, asked: Asked) -> Answering:
     got: Got = yield Send()
     kept = None
     if got.status in _GOOD and not got.replaced:
-        for base in _touched(asked.url, got):
-            cache.written.note(base)
+        touched = _touched(asked.url, got)
+        marks = [cache.written.note(base) for base in touched]
+        for base in touched:
             yield Call("purge", (), {"prefix": base}, 0)
         if asked.method == "POST" and got.status == _OK:
-            kept = yield from _as_get(cache, wanted(asked), got)
+            kept = yield from _as_get(cache, wanted(asked), got, marks[0])
     return passed(got, "method", kept)
 
 
@@ -45,8 +47,10 @@ def _touched(url: str, got: Got) -> list[str]:
     return list(dict.fromkeys(map(address, urls)))
 
 
-def _as_get(cache: HttpCache, want: Wanted, got: Got) -> Flow:
+def _as_get(cache: HttpCache, want: Wanted, got: Got, mark: int) -> Flow:
     """Return what takes the body of an answer to POST that says it is what GET would bring (RFC 9110, 9.3.3)."""
+    if b"no-store" in parse(want.found):
+        return None
     fields = index(got.fields)
     same = joined(fields, b"content-location")
     near = None if same is None else beside(want.asked.url, same)
@@ -59,7 +63,7 @@ def _as_get(cache: HttpCache, want: Wanted, got: Got) -> Flow:
     where = place(cache, want, found, got, made)
     if where is None:
         return None
-    where.mark = cache.written.mark  # it comes after its own write
+    where.mark = mark  # it comes after its own write, and before all others
 
     def store(body: bytes) -> Flow:
         return keep(cache, where, made.entry, fields, body)

@@ -22,16 +22,18 @@ class Written:
         self.mark = 0
         """What a request remembers when it begins."""
 
-    def note(self, address: str) -> None:
-        """Remember that an address was written to; of many the oldest make room, and count for all."""
-        at, self.mark = self._at, self._tick()
+    def note(self, address: str) -> int:
+        """Remember that an address was written to, and return when; of many the oldest make room, and count for all."""
+        at, mark = self._at, self._tick()
+        self.mark = mark
         at.pop(address, None)
-        at[address] = self.mark
+        at[address] = mark
         if len(at) > _MANY:
             try:
                 self._all = max(self._all, at.pop(next(iter(at))))
             except (KeyError, RuntimeError, StopIteration):  # another thread was faster
                 self._all = self.mark
+        return mark
 
     def note_all(self) -> None:
         """Remember that any address may have been written to."""
