@@ -123,7 +123,7 @@ class HttpCache(State):
         """Remove answers, of all identities and variants.
 
         Args:
-            url: Those of one address.
+            url: Those of one address, as the client has it: `str(response.url)`.
             prefix: Those of all addresses that begin with it, such as "https://api.example.com/users/".
             tag: Those that carry it. Without any argument all are removed.
 
@@ -132,6 +132,7 @@ class HttpCache(State):
 
         Raises:
             ConfigError: If both a URL and a prefix are given, or the prefix is too long.
+            TypeError: If one of them is no text.
 
         """
         return int(self.front.run(0, "purge", **self._purging(url, prefix, tag)))
@@ -141,6 +142,9 @@ class HttpCache(State):
         return int(await self.front.arun(0, "purge", **self._purging(url, prefix, tag)))
 
     def _purging(self, url: str | None, prefix: str | None, tag: str | None) -> dict[str, str | None]:
+        for name, value in (("url", url), ("prefix", prefix), ("tag", tag)):
+            if value is not None and not isinstance(value, str):
+                _check.refuse_type(name, value, "a text or None")
         if url is not None and prefix is not None:
             _check.refuse("prefix", prefix, "left out where a url is given")
         if url is None:
@@ -173,6 +177,8 @@ def _function(name: str, value: Fn | None) -> Fn | None:
 
 
 def _statuses(value: Iterable[object]) -> frozenset[int]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        _check.refuse_type("stale_statuses", value, "statuses from 400 to 599")
     statuses = set()
     for status in value:
         if _check.count("stale_statuses", status) not in _ERRORS:

@@ -7,7 +7,7 @@ are no answer, whatever they hold.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -69,7 +69,6 @@ class Entry:
         stale_if_error: Likewise.
         span: What a part holds; None for a whole.
         size: Bytes of the body.
-        born: When it was new, by our clock. Made from others.
 
     """
 
@@ -90,15 +89,15 @@ class Entry:
     stale_if_error: float | None = None
     span: Span | None = None
     size: int = 0
-    born: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make what every use needs."""
-        self.born = self.received_at - self.initial_age
 
     def age(self, now: float) -> float:
-        """Return how many seconds old it is; a clock that was set back makes it no younger than it came."""
-        return max(now - self.born, self.initial_age)
+        """Return how many seconds old it is.
+
+        By a clock that was set back it came in the future, nobody knows how long ago. As many
+        seconds as it is off count: an answer that was stored while the clock was a year ahead is
+        not fresh for a year.
+        """
+        return self.initial_age + abs(now - self.received_at)
 
     @property
     def strong(self) -> bytes | None:

@@ -65,7 +65,7 @@ def quick(cache: HttpCache, asked: Asked, now: Now, get: Get | None = None) -> R
     if best is None:
         return None
     record, entry = best
-    age = max(now() - entry.born, entry.initial_age)
+    age = entry.initial_age + abs(now() - entry.received_at)
     left = entry.lifetime - age
     if left <= 0 or entry.no_cache:
         return None

@@ -30,6 +30,7 @@ _FINAL = range(200, 600)
 _OK = 200
 _PARTIAL = 206
 _DAY = 86400.0
+_EVENTS = b"text/event-stream"
 
 
 @dataclass(slots=True)
@@ -73,7 +74,12 @@ def draft(cache: HttpCache, request: Index, got: Got, known: Vary | None = None)
     found = index(got.fields)
     directives = parse(found)
     fields_that_count = nominated(found)
-    if got.replaced or fields_that_count is None or not _may(cache, request, got.status, found, directives):
+    if (
+        got.replaced
+        or fields_that_count is None
+        or _endless(found)
+        or not _may(cache, request, got.status, found, directives)
+    ):
         return None
     if known is None:
         known = vary(fields_that_count, request, cache.secret)
@@ -89,8 +95,13 @@ def draft(cache: HttpCache, request: Index, got: Got, known: Vary | None = None)
     return Draft(entry, b"public" in directives, stated, cookies, b"authorization" in request)
 
 
+def _endless(found: Index) -> bool:
+    """Tell whether an answer is a stream of events: what happens, not what there is, and perhaps for ever."""
+    return found.get(b"content-type", (b"",))[0][: len(_EVENTS)].lower() == _EVENTS
+
+
 def _may(cache: HttpCache, request: Index, status: int, found: Index, directives: Directives) -> bool:
-    if status not in _FINAL or status in NEVER:
+    if status not in _FINAL or status in NEVER or _endless(found):
         return False
     if b"must-understand" in directives:
         if status not in UNDERSTOOD:
