@@ -16,6 +16,7 @@ from resilient._runtime.blocking import complete
 from resilient.idempotency import (
     IdempotencyMiddleware,
     KeyBook,
+    KeyInDoubt,
     KeyInProgress,
     ResultNotKept,
     current_key,
@@ -139,6 +140,29 @@ def test_an_operation_that_lost_its_lease_is_not_begun_beside_itself() -> None:
             begin(book)
 
 
+def test_whoever_purges_the_store_forgets_its_keys() -> None:
+    """The limit of the above: an operation that has ended leaves nothing in the process."""
+    store = MemoryStore()
+    book = KeyBook(store)
+    assert finish(book, begin(book))
+    store.purge()
+    assert isinstance(begin(book), Claim)
+
+
+def test_a_doubt_lasts_for_a_lifetime_after_the_last_sign_of_life() -> None:
+    with use(FakeClock(auto=False)) as clock:
+        book = KeyBook(MemoryStore(), lifetime=100, lease=10)
+        claim = begin(book)
+        clock.advance(50)
+        assert book.desk._renewed(claim)
+        book.desk.abandon(claim)
+        clock.advance(99)
+        with pytest.raises(KeyInDoubt):
+            begin(book)
+        clock.advance(2)
+        assert isinstance(begin(book), Claim)
+
+
 # A store that is busy for a moment
 
 
@@ -248,6 +272,46 @@ async def test_the_same_book_twice_around_an_application_guards_it_once() -> Non
     apart = IdempotencyMiddleware(IdempotencyMiddleware(shop, KeyBook(MemoryStore())), KeyBook(MemoryStore()))
     assert (await ask(apart)).body == b"charge 2"
     assert (await ask(apart)).replayed
+
+
+@pytest.mark.anyio
+async def test_two_lines_that_a_proxy_has_joined_are_another_key_or_none() -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore())
+    assert (await ask(app, '"a", "a"')).status == 400
+    assert (await ask(app, "a, a")).body == b"charge 1"
+    assert (await ask(app, "a, a")).replayed
+    assert (await ask(app, "a")).body == b"charge 2"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_leaves_in_the_middle_of_a_long_body_is_heard_of_and_the_operation_is_final() -> None:
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive()).get("more_body"):
+            pass
+        heard.append(message["type"])
+        raise ConnectionError("half a body")
+
+    served = IdempotencyMiddleware(app, MemoryStore(), max_body=2, larger="unchecked")
+
+    async def leaving(scope: Any, receive: Any, send: Any) -> None:
+        count = 0
+
+        async def receiving() -> Any:
+            nonlocal count
+            count += 1
+            return await receive() if count < 3 else {"type": "http.disconnect"}
+
+        await served(scope, receiving, send)
+
+    body = [b"123", b"456", b"789"]
+    with pytest.raises(ConnectionError):
+        await ask(leaving, body=body)
+    assert heard == ["http.disconnect"]
+    again = await ask(served, body=body)
+    assert (again.status, again.replayed) == (500, True)
 
 
 # Responses

@@ -19,10 +19,12 @@ class KeyBook:
     Used by `IdempotencyMiddleware` and by `once`; several of them may share one book.
 
     Args:
-        store: Where it is kept: a `SqliteStore` for several processes, a `MemoryStore` for one.
+        store: Where it is kept, and nothing else is: a `SqliteStore` for several processes, a
+            `MemoryStore` for one.
         name: Of this book, in the store, in events and in errors.
-        lifetime: Seconds, above 0, for which a key is remembered after its operation. After that
-            the same key is a new operation. Publish it to your clients.
+        lifetime: Seconds, above 0, for which a key is remembered after its operation, or after
+            the last sign of life of one in doubt. After that the same key is a new operation.
+            Publish it to your clients.
         lease: Seconds, above 0, for which a process may be silent before its operations are in
             doubt. It is renewed while an operation runs, however long that takes.
         in_doubt: "refuse" never executes an operation of which it is unknown whether it took
@@ -30,7 +32,8 @@ class KeyBook:
             at least once, not exactly once.
         without_store: "refuse" executes nothing with a key while the store does not answer.
             "execute" does, without remembering it.
-        patience: Seconds, above 0, that one request waits for a blocking store at most.
+        patience: Seconds, above 0, that one request waits for a blocking store at most; and for
+            which what was executed is tried to be written down.
 
     Raises:
         TypeError: If the store is none, or a value of a wrong type.

@@ -52,7 +52,7 @@ def once(  # noqa: PLR0913 -- one setting for each thing that functions do diffe
             None for the key of the block, `with idempotency_key(...)`, which also counts where
             the parameter is None.
         scope: Whose keys they are, and for what; the function's full name if left out. A function
-            that is renamed begins anew.
+            that is renamed begins anew; those that one function makes share a name, and so keys.
         fingerprint: Function of the arguments, returns text: what must be alike under one key. By
             default all arguments but the key, and but `self`, which must be JSON values.
         not_executed: Exception types, or a predicate, by which the function says that it has done

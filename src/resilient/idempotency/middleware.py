@@ -41,9 +41,10 @@ class IdempotencyMiddleware:
         header: Name of the header.
         accept: Forms of the key: "quoted" as in the IETF draft, "bare" as with many vendors.
         scope: Function of the ASGI scope: whose key it is, and for what. Two callers of the same
-            scope share keys. By default: method, path, and a digest of the fields Authorization
-            and Cookie. So a caller whose token or cookie has changed is somebody else: where
-            tokens are renewed, return the authenticated principal and the route.
+            scope share keys. By default: method, path, and a digest of the fields Authorization,
+            Cookie, X-Api-Key, Api-Key and X-Auth-Token. So a caller whose token or cookie has
+            changed is somebody else: where tokens are renewed, or callers told apart in another
+            way, return the authenticated principal and the route.
         fingerprint: Function of the ASGI scope and the body, returns text: what must be alike
             under one key. By default: method, path, query and body.
         max_body: Bytes of a body that are read to be compared.
