@@ -65,7 +65,7 @@ class Answer:
         """Watch on behalf of a block, and of the one around it."""
         self._outer = outer
         self.all: list[Provenance] = []
-        """Every note of the block, in order: inner pipelines before those around them."""
+        """The notes of the block in order, those of inner pipelines before those around them."""
 
     def add(self, note: Provenance) -> None:
         """Take a note, also for the blocks around this one."""
