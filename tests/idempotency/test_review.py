@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from resilient import faults
+from resilient import ConfigError, faults
 from resilient._runtime.background import detached
 from resilient._runtime.blocking import complete
 from resilient.idempotency import (
@@ -312,6 +312,24 @@ async def test_a_client_that_leaves_in_the_middle_of_a_long_body_is_heard_of_and
     assert heard == ["http.disconnect"]
     again = await ask(served, body=body)
     assert (again.status, again.replayed) == (500, True)
+
+
+@pytest.mark.parametrize("header", ["Idempotency Key", "Idempotency-Key:", "Schl\u00fcssel", "\u043a"])
+def test_a_header_that_nobody_can_send_is_refused(header: str) -> None:
+    with pytest.raises(ConfigError, match="header must be the name of a header"):
+        IdempotencyMiddleware(Shop(), MemoryStore(), header=header)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("setting", ["scope", "fingerprint"])
+@pytest.mark.parametrize("value", [None, 7, b"alice"])
+async def test_what_is_compared_must_be_text(setting: str, value: Any) -> None:
+    shop = Shop()
+    options: Any = {setting: lambda *_: value}
+    app = IdempotencyMiddleware(shop, MemoryStore(), **options)
+    with pytest.raises(TypeError, match=f"{setting} must be a function that returns text"):
+        await ask(app)
+    assert shop.ledger == []
 
 
 # Responses

@@ -6,21 +6,18 @@ vendors want the bare key. The keys themselves are made in `resilient.idempotenc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 from resilient import _check, faults
-from resilient.idempotency.keys import random_key, written
+from resilient.idempotency.keys import A_HEADER, checked_token, random_key, written
 
 __all__ = ["A_HEADER", "SAFE", "IdempotencyKey", "checked_token", "same_origin"]
 
-A_HEADER = "the name of a header: letters, digits and !#$%&'*+-.^_`|~"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing, and so need no key."""
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -101,21 +98,6 @@ class IdempotencyKey:
         if wanted is False or not (listed or (wanted is not None and method not in SAFE)):
             return None
         return self.fresh() if wanted is None or wanted is True else self.wire(cast("str", wanted))
-
-
-def checked_token(name: str, value: object, allowed: str) -> str:
-    """Return the name of a header or method.
-
-    Raises:
-        TypeError: If it is no string.
-        ConfigError: If it has other characters than such a name.
-
-    """
-    if not isinstance(value, str):
-        _check.refuse_type(name, value, allowed)
-    if not _TOKEN.fullmatch(value):
-        _check.refuse(name, value, allowed)
-    return value
 
 
 def _method(name: object) -> str:

@@ -7,12 +7,15 @@ no keeping: it is computed again, by any process, from what the operation is.
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal
 
 from resilient import _check
 from resilient.idempotency.fingerprints import fingerprint
 
-__all__ = ["LONGEST", "checked_key", "derived_key", "random_key", "written"]
+__all__ = ["A_HEADER", "LONGEST", "checked_key", "checked_token", "derived_key", "random_key", "written"]
+
+A_HEADER = "the name of a header: letters, digits and !#$%&'*+-.^_`|~"
 
 LONGEST = 255
 """Characters of a bare key; vendors refuse longer ones."""
@@ -26,6 +29,7 @@ _LENGTH = 26
 _SHORTEST_SECRET = 16
 
 _ABSENT = object()
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def random_key() -> str:
@@ -105,6 +109,21 @@ def checked_key(name: str, key: object) -> str:
     if not key or not key.isascii() or not key.isprintable() or key != key.strip():
         _check.refuse(name, key, "one or more printable ASCII characters, without a space at either end")
     return key
+
+
+def checked_token(name: str, value: object, allowed: str) -> str:
+    """Return the name of a header or method.
+
+    Raises:
+        TypeError: If it is no string.
+        ConfigError: If it has other characters than such a name.
+
+    """
+    if not isinstance(value, str):
+        _check.refuse_type(name, value, allowed)
+    if not _TOKEN.fullmatch(value):
+        _check.refuse(name, value, allowed)
+    return value
 
 
 def written(key: object, style: Literal["raw", "quoted"]) -> str:

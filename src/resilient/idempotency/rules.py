@@ -9,6 +9,7 @@ from typing import Literal
 from resilient import _check, faults
 from resilient.idempotency.answers import Answer
 from resilient.idempotency.field import Form, checked_forms
+from resilient.idempotency.keys import A_HEADER, checked_token
 from resilient.idempotency.uploads import Scope, Upload, digest
 
 __all__ = ["MEGABYTE", "NOT_EXECUTED", "Judged", "Rules"]
@@ -42,11 +43,11 @@ class Rules:
         """Check and normalise."""
         if isinstance(self.methods, str) or not isinstance(self.methods, Iterable):
             _check.refuse_type("methods", self.methods, 'several names of methods, such as ("POST", "PATCH")')
-        methods = frozenset(_check.identifier("methods", each).upper() for each in self.methods)
+        methods = frozenset(checked_token("methods", each, "names of methods").upper() for each in self.methods)
         object.__setattr__(self, "methods", methods)
         if not isinstance(self.required, bool):
             _check.plain("required", self.required, "True, False, or a plain function of the ASGI scope")
-        object.__setattr__(self, "header", _check.identifier("header", self.header).lower())
+        object.__setattr__(self, "header", checked_token("header", self.header, A_HEADER).lower())
         object.__setattr__(self, "accept", checked_forms(self.accept))
         for name, function in (("scope", self.scope), ("fingerprint", self.fingerprint)):
             if function is not None:
@@ -75,7 +76,7 @@ class Rules:
     def whose(self, scope: Scope) -> str:
         """Return whose key it is, and for what; by default as far as a request tells by itself."""
         if self.scope is not None:
-            return self.scope(scope)
+            return _text("scope", self.scope(scope))
         secrets = [name.lower() + b"\0" + value for name, value in scope["headers"] if name.lower() in _SECRETS]
         where = f"{scope.get('root_path') or ''} {scope['path']}"  # servers differ in what the path says of the root
         return f"{scope['method'].upper()} {where} {digest(*secrets)}"
@@ -84,7 +85,7 @@ class Rules:
         """Return the fingerprint of a request."""
         compared = upload.body[: self.max_body]
         if self.fingerprint is not None:
-            return digest(_bytes(self.fingerprint(scope, compared)))
+            return digest(_bytes(_text("fingerprint", self.fingerprint(scope, compared))))
         path = scope.get("raw_path") or _bytes(scope["path"])  # a path that is decoded may be that of several
         request = (_bytes(scope["method"].upper()), path, scope.get("query_string", b""))
         return digest(*request, b"longer" if upload.longer else b"", compared)
@@ -100,6 +101,12 @@ class Rules:
         except Exception as fault:  # noqa: BLE001 -- then it counts as executed
             faults.report(judged, fault)
             return False
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        _check.refuse_type(name, value, "a function that returns text")
+    return value
 
 
 def _bytes(text: str) -> bytes:
