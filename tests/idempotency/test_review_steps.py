@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from resilient._runtime.blocking import complete
-from resilient.idempotency import IdempotencyMiddleware, KeyBook, KeyInDoubt, KeyInProgress, KeyRefused
+from resilient.idempotency import IdempotencyMiddleware, KeyBook, KeyInDoubt, KeyInProgress, KeyRefused, once
 from resilient.idempotency.calls import InThreads
 from resilient.idempotency.renewal import Claim
 from resilient.stores import MemoryStore, Record, SqliteStore
@@ -73,7 +73,7 @@ def test_a_cancellation_at_any_step_executes_at_most_once(blocking: bool, bound:
     for steps in range(400):
         if asyncio.run(main(steps)):
             return
-    raise AssertionError("it never ended")
+    pytest.fail("it never ended")
 
 
 @pytest.mark.anyio
@@ -129,6 +129,54 @@ async def test_a_receive_that_ends_or_raises_at_any_step_executes_nothing(place:
             assert raises
     assert shop.ledger == []
     assert (await ask(app, body=[b"1", b"2", b"3", b"4"])).status == 201
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_function_that_is_cancelled_at_any_step_is_executed_at_most_once(blocking: bool) -> None:
+    async def main(steps: int) -> bool:
+        paid: list[str] = []
+
+        @once(KeyBook(Store(MemoryStore(), blocking=blocking)), key="order")
+        async def pay(order: str) -> int:
+            await asyncio.sleep(0)
+            paid.append(order)
+            await asyncio.sleep(0)
+            return len(paid)
+
+        task = asyncio.ensure_future(pay("a"))
+        for _ in range(steps):
+            if task.done():
+                break
+            await asyncio.sleep(0.0005 if blocking else 0)
+        ended = task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.02 if blocking else 0)
+        with suppress(KeyInProgress):
+            assert await pay("a") == 1
+        assert len(paid) <= 1
+        return ended
+
+    for steps in range(400):
+        if asyncio.run(main(steps)):
+            return
+    pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_handler_outlives_its_keys_lifetime_many_times(kind: str, tmp_path: Path) -> None:
+    store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path / "keys.db", patience=10)
+    book = KeyBook(store, lifetime=0.5, lease=0.5, patience=20)
+    claim = begin(book)
+    other = KeyBook(store, patience=20)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        with pytest.raises(KeyRefused):
+            begin(other)
+        time.sleep(0.02)
+    assert finish(book, claim)
+    assert begin(other).answer == "answer"
+    store.close()
 
 
 # Clocks and files
