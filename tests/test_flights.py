@@ -159,6 +159,16 @@ def test_a_lead_is_settled_once():
     again.land(3)
 
 
+def test_a_landing_that_was_interrupted_is_finished_when_the_duty_is_let_go():
+    flights = Flights()
+    lead = flights.join("key", 0.0)
+    lead._flight.landing = Landing(7)  # and then a signal handler raised
+    follower = flights.join("key", 0.0)
+    del lead
+    assert len(flights) == 0
+    assert flights.follow(follower, clocks.current(), INF).answer() == 7
+
+
 @every_loop
 def test_a_leader_among_those_who_wait_that_is_cancelled_hands_on(colour):
     async def scenario(stage):

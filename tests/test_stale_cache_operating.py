@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import threading
 import tracemalloc
 import weakref
@@ -491,3 +492,79 @@ def test_calls_leave_no_cycles():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal here")
+def test_errors_of_signal_handlers_at_any_moment_leave_nothing_in_the_air():
+    out = _scripts.run(
+        """
+import random, signal, time
+from resilient import Pipeline, Retry, StaleCache
+from resilient.provenance import Provenance, note, watching
+
+class Interrupt(BaseException):
+    pass
+
+pipeline = Pipeline("signals", StaleCache(0.0005, stale=0.01, while_revalidating=False, max_entries=20), Retry(1))
+guard = pipeline[StaleCache]
+
+@pipeline
+def fetch(key):
+    note(Provenance("downstream"))
+    if key % 7 == 0:
+        raise OSError
+    return key
+
+def look():
+    assert len(guard.flights) == 0, len(guard.flights)
+    assert len(guard.shelf.entries) <= 40, len(guard.shelf.entries)
+    for key in range(1, 60):
+        try:
+            assert fetch(key) == key
+        except OSError:
+            assert key % 7 == 0
+    assert len(guard.flights) == 0
+    assert len(guard.shelf) <= 20
+
+generator, hits, armed = random.Random(7), [0], [False]
+
+def handler(number, frame):
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":  # what is raised in there is swallowed
+            return
+        frame = frame.f_back
+    if armed[0]:
+        hits[0] += 1
+        raise Interrupt
+
+signal.signal(signal.SIGALRM, handler)
+end = time.monotonic() + 1.5
+number = 0
+while time.monotonic() < end:
+    number += 1
+    try:
+        try:
+            armed[0] = True
+            signal.setitimer(signal.ITIMER_REAL, generator.random() * 1e-4 + 1e-6)
+            for turn in range(20):
+                try:
+                    fetch((number + turn) % 60)
+                except OSError:
+                    pass
+        finally:
+            armed[0] = False
+    except Interrupt:
+        armed[0] = False
+    if number % 50 == 0:
+        look()
+signal.setitimer(signal.ITIMER_REAL, 0)
+look()
+left = watching()
+while left is not None:
+    assert left.over and len(left.all) < 1000, left.all
+    left = left.outer
+print(hits[0])
+""",
+        seconds=30,
+    )
+    assert int(out) > 100

@@ -108,7 +108,10 @@ class Turn:
     def begin(self, now: float) -> None:
         """Watch from here on: the function is called next."""
         self.began = now
-        self._before = watching()
+        before = watching()
+        while isinstance(before, Watch) and before.over:  # of a call that a signal handler's error stopped
+            before = before.outer
+        self._before = before
         self.watch = Watch(self._before, None if self.lead is None else self.lead.flight)
         watch(self.watch)
 
@@ -125,6 +128,12 @@ class Turn:
         lead, self.lead = self.lead, None
         assert lead is not None  # noqa: S101 -- who calls the function leads
         return lead
+
+    def __del__(self) -> None:
+        """Let nothing pile up where a signal handler's error kept the call from ending properly."""
+        watch = getattr(self, "watch", None)
+        if watch is not None:
+            watch.over = True
 
 
 def leads(flight: Flight[Shared]) -> bool:

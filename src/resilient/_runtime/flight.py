@@ -113,7 +113,9 @@ class Lead(Generic[T]):
             flight.pass_on(self._air, worth, None if error is None else Landing(None, error))
             if flight.seat:  # nobody waits
                 self._air.drop(flight)
-        flight.share()
+        else:  # a signal handler's error came while it landed
+            self._air.drop(flight)
+            flight.share()
         self._flight = None
 
     def disarm(self) -> None:

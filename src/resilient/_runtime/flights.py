@@ -58,13 +58,15 @@ class Flights(Generic[T]):
     def join(self, key: Hashable, now: float) -> Lead[T] | Flight[T]:
         """Lead a new flight, or return the one that is in the air, to be followed."""
         mine: Flight[T] = Flight(key, now + self._lease)
+        lead = Lead(self, mine)  # first: should a signal handler raise now, it takes back what follows
         known = self._air.setdefault(key, mine)
         if known is mine:
-            return Lead(self, mine)
+            return lead
         if now >= known.lease and known.landing is None:
             self._air[key] = mine
             known.apart = self.forgotten
-            return Lead(self, mine)
+            return lead
+        lead.disarm()
         return known
 
     def alone(self, key: Hashable, now: float) -> Lead[T]:
