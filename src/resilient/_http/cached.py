@@ -7,7 +7,7 @@ go through the front of the store. A fault of the cache itself never costs an an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,14 @@ from resilient import _check, faults
 from resilient._http.cached_bodies import AsyncKept, Kept
 from resilient._http.cached_flights import Together
 from resilient._http.cached_io import Tasks, Threads
-from resilient._http.cached_messages import asked_of, got_from, in_memory, replied, shown, wall
+from resilient._http.cached_messages import asked_of, got_from, in_memory, replied, shown, spent, wall
 from resilient._http.cached_run import Run
 from resilient._http.sending import copied
 from resilient._runtime import background
 from resilient._runtime.blocking import complete
-from resilient._runtime.flight import Lead
 from resilient.cache import HttpCache
 from resilient.cache import flow as flows
 from resilient.cache.messages import Asked, Background, Call, Close, Fields, Flow, Got, Pass, Read, Reply, Send
-from resilient.clock import current
 from resilient.errors import CallTimeout, Rejected
 from resilient.outcome import thrown_away
 
@@ -87,41 +85,24 @@ class Cached:
 
     async def _answer(self, request: Any, asked: Asked) -> Any:  # noqa: ANN401
         run = Run(flows.answer(self._cache, asked, wall, self._fails), request)
-        key = self._together.key(request, asked.fields)
-        if key is not None:
-            await self._join(run, key)
+        await self._together.join(run, asked.fields, self._io)
         try:
             result = await self._drive(run)
         except BaseException as error:
             if run.lead is not None:
-                self._together.lost(run.lead, error)
+                self._together.lost(run.lead, run.key, error)
             if not run.lost(error):
                 raise
             faults.report(flows.answer, error)  # the call goes on without a cache
             return (await self._io.send(request))[0] if run.open is None else run.open
         return await self._landed(run, result)
 
-    async def _join(self, run: Run, key: Hashable) -> None:
-        """Wait for somebody who asks the same, or become the one that others wait for."""
-        together = self._together
-        run.key = key
-        joined = together.flights.join(key, current().now())
-        got = joined if isinstance(joined, Lead) else await self._io.follow(together.flights, joined, together.end())
-        if isinstance(got, Lead):
-            run.lead = got
-        else:
-            run.landing = got
-
     async def _landed(self, run: Run, result: Reply | Pass) -> Any:  # noqa: ANN401
         """Return the response of a flow, and tell those who wait for it."""
-        filled = isinstance(result, Pass) and result.filling is not None
-        landed = None
-        if run.lead is not None:
-            landed = partial(self._together.landed, run.lead, run.key, stored=filled or isinstance(result, Reply))
+        landed = _nobody if run.key is None else partial(self._together.landed, run.lead, run.key)
         if isinstance(result, Pass):
             return await self._passed(result, landed)
-        if landed is not None:
-            landed()
+        landed(False)  # noqa: FBT003
         return self._replied(result, run.request)
 
     async def _drive(self, run: Run) -> Any:  # noqa: ANN401
@@ -157,7 +138,7 @@ class Cached:
                 return await self._send(run, command.fields, whole=command.whole)
             case Read():
                 run.open = None
-                return await self._io.read(command.got.handle.stream, inf if command.most is None else command.most)
+                return await self._read(command.got.handle, inf if command.most is None else command.most)
             case Close():
                 run.open = None
                 await self._io.close(command.got.handle.stream)
@@ -184,18 +165,26 @@ class Cached:
         route = self._transport.routes.only or self._transport.routes.find(request.url)
         return replied(self._core.family, route.env, reply)
 
-    async def _passed(self, result: Pass, landed: Callable[[], None] | None = None) -> Any:  # noqa: ANN401
+    async def _read(self, response: Any, most: float) -> bytes | None:  # noqa: ANN401
+        body = in_memory(self._core.family, response)
+        if body is None and not spent(response):
+            return await self._io.read(response.stream, most)
+        await self._io.close(response.stream)
+        return None if body is None or len(body) > most else body
+
+    async def _passed(self, result: Pass, landed: Callable[[bool | None], None]) -> Any:  # noqa: ANN401
         """Return a live response, whose body is stored as it is read; one that lies in memory is stored now."""
-        family, filling = self._core.family, result.filling
-        body = in_memory(family, result.got.handle)
-        response = shown(family, result.got.handle, result.fields, body)
-        if filling is not None and body is None:
+        family, got, filling = self._core.family, result.got, result.filling
+        body = in_memory(family, got.handle)
+        response = shown(family, got.handle, result.fields, body)
+        if filling is not None and body is None and not spent(response):
             response.stream = self._kept(response.stream, filling, self._finish, landed)
             return response
+        apart: bool | None = None if got.status in self._cache.stale_statuses else True
         if filling is not None and body is not None and filling.take(body):
             await self._afinish(filling.done())
-        if landed is not None:
-            landed()
+            apart = False
+        landed(apart)
         return response
 
     async def _afinish(self, flow: Flow | None) -> None:
@@ -214,3 +203,7 @@ class Cached:
         except Exception as error:  # noqa: BLE001
             if error is not run.raised:
                 faults.report(self._refresh, error)
+
+
+def _nobody(_: bool | None, /) -> None:  # noqa: FBT001
+    """Tell nobody."""

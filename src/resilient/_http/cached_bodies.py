@@ -15,7 +15,7 @@ class _Keeping:
         stream: The body.
         filling: What takes its chunks; once it refuses one, the rest is only handed on.
         finish: Runs the flow that stores what was filled.
-        landed: Told when it is stored, or never will be; None if nobody waits.
+        landed: Told when it was read to its end, and whether its likes need not be waited for.
 
     """
 
@@ -24,22 +24,22 @@ class _Keeping:
         stream: Any,  # noqa: ANN401 -- of either family
         filling: Sink,
         finish: Callable[[Flow | None], Any],
-        landed: Callable[[], None] | None,
+        landed: Callable[[bool], None],
     ) -> None:
         self._stream = stream
         self._filling: Sink | None = filling
         self._finish = finish
-        self._landed = landed
+        self._landed: Callable[[bool], None] | None = landed
 
     def _take(self, chunk: bytes) -> None:
         if self._filling is not None and not self._filling.take(chunk):
             self._filling = None
-            self._land()
+            self._land(apart=True)
 
-    def _land(self) -> None:
+    def _land(self, *, apart: bool = False) -> None:
         landed, self._landed = self._landed, None
         if landed is not None:
-            landed()
+            landed(apart)
 
     def _ended(self) -> Flow | None:
         """Return the flow that stores the body, which ended as it should."""
@@ -50,7 +50,7 @@ class _Keeping:
         filling, self._filling = self._filling, None
         if filling is not None:
             filling.broken()
-            self._landed = None  # whoever waits is told by the lead that is gone
+        self._landed = None  # whoever waits yet is told by the lead that is gone
 
 
 class Kept(_Keeping):

@@ -7,6 +7,7 @@ them is run to its end without an event loop: the driver stands once for both.
 from __future__ import annotations
 
 import contextlib
+from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,6 +64,11 @@ class Threads:
         with contextlib.suppress(Exception):
             stream.close()
 
+    @staticmethod
+    def who() -> int:
+        """Return what tells this thread from others that live."""
+        return get_ident()
+
     async def follow(self, flights: Flights[None], flight: Flight[None], end: float) -> Got[None]:
         """Wait for another one's request."""
         return flights.follow(flight, current(), end)
@@ -111,6 +117,18 @@ class Tasks:
         """Close a body that nobody reads on."""
         with contextlib.suppress(Exception):
             await stream.aclose()
+
+    @staticmethod
+    def who() -> int:
+        """Return what tells this task from others that live."""
+        from resilient._runtime.awaiting import task_and_loop  # noqa: PLC0415 -- only async code loads asyncio
+
+        task: object = task_and_loop()[0]
+        if task is None:
+            import trio  # noqa: PLC0415 -- only trio programs have it
+
+            task = trio.lowlevel.current_task()
+        return id(task)
 
     async def follow(self, flights: Flights[None], flight: Flight[None], end: float) -> Got[None]:
         """Wait for another one's request."""

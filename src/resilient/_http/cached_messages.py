@@ -66,7 +66,15 @@ def replied(family: Family, env: Env, reply: Reply) -> Any:  # noqa: ANN401
 
 def in_memory(family: Family, response: Any) -> bytes | None:  # noqa: ANN401
     """Return the raw body of a response that needs no network to be read, or None."""
-    return b"".join(response.stream) if type(response.stream) is family.byte_stream else None
+    if type(response.stream) is family.byte_stream:
+        return b"".join(response.stream)
+    coded = any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)
+    return None if coded else getattr(response, "_content", None)  # a transport around the network has read it
+
+
+def spent(response: Any) -> bool:  # noqa: ANN401
+    """Tell whether the raw body of a response was read already, so that nobody reads it again."""
+    return bool(response.is_stream_consumed or response.is_closed)
 
 
 def shown(family: Family, response: Any, fields: Fields | None, body: bytes | None) -> Any:  # noqa: ANN401
