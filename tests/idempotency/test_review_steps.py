@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -166,16 +165,16 @@ def test_a_function_that_is_cancelled_at_any_step_is_executed_at_most_once(block
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_a_handler_outlives_its_keys_lifetime_many_times(kind: str, tmp_path: Path) -> None:
     store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path / "keys.db", patience=10)
-    book = KeyBook(store, lifetime=0.5, lease=0.5, patience=20)
-    claim = begin(book)
-    other = KeyBook(store, patience=20)
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
-        with pytest.raises(KeyRefused):
-            begin(other)
-        time.sleep(0.02)
-    assert finish(book, claim)
-    assert begin(other).answer == "answer"
+    with use(FakeClock(auto=False)) as clock:
+        book, other = KeyBook(store, lifetime=10, lease=10, patience=20), KeyBook(store, patience=20)
+        claim = begin(book)
+        for _ in range(20):
+            clock.advance(2.5)
+            book.desk._renewer.look()
+            with pytest.raises(KeyInProgress):
+                begin(other)
+        assert finish(book, claim)
+        assert begin(other).answer == "answer"
     store.close()
 
 
@@ -244,30 +243,20 @@ def test_a_file_that_vanishes_under_a_running_operation_executes_nothing_twice(h
 
 def test_a_handler_that_blocks_its_event_loop_keeps_its_lease() -> None:
     store = MemoryStore()
-    seen: list[type] = []
+    book = KeyBook(store, lease=0.3)
+    key_id = book.id_of("order-1", scope="all")
+    versions: list[int] = []
 
     async def blocks(scope: Any, receive: Any, send: Any) -> None:
-        key_id = book.id_of("order-1", scope="all")
         for _ in range(4):
-            time.sleep(0.2)
-            try:
-                complete(KeyBook(store).desk.begin(CALLS, key_id, content[0], 0))
-            except KeyRefused as refused:
-                seen.append(type(refused))
+            versions.append(store.get(key_id)[0].version)
+            until(lambda: store.get(key_id)[0].version > versions[-1])
         await send({"type": "http.response.start", "status": 201})
         await send({"type": "http.response.body", "body": b"made"})
 
-    content: list[str] = []
-
-    async def looking(scope: Any, receive: Any, send: Any) -> None:
-        (record,) = store.get(book.id_of("order-1", scope="all"))
-        content.append(json.loads(record.head)["fp"])
-        await blocks(scope, receive, send)
-
-    book = KeyBook(store, lease=0.3)
-    app = IdempotencyMiddleware(looking, book, scope=lambda scope: "all")
+    app = IdempotencyMiddleware(blocks, book, scope=lambda scope: "all")
     assert asyncio.run(ask(app)).status == 201
-    assert seen == [KeyInProgress] * 4
+    assert len(set(versions)) == 4, "renewed again and again"
 
 
 def test_a_server_that_was_stopped_beyond_its_lease_ends_the_doubt_itself(tmp_path: Path) -> None:
@@ -317,24 +306,27 @@ def test_a_forked_child_neither_renews_nor_ends_what_its_parent_executes(tmp_pat
     store = SqliteStore(tmp_path / "keys.db", patience=10)
     book = KeyBook(store, lease=0.4, patience=20)
     claim = begin(book)
-    time.sleep(0.3)
+
+    def renewed(key: str) -> None:
+        (before,) = store.get(book.id_of(key))
+        until(lambda: store.get(book.id_of(key))[0].version > before.version)
+
+    renewed("k")
     child = os.fork()
     if not child:
         code = 1
         try:
             try:
                 begin(book)
-            except KeyInProgress:
+            except KeyRefused:
                 mine = begin(book, "mine")
-                time.sleep(0.8)
-                try:
-                    begin(KeyBook(store, patience=20), "mine")
-                except KeyInProgress:
-                    code = 0 if finish(book, mine) else 2
+                renewed("mine")
+                alone = set(book.desk._renewer._claims) == {mine.page.owner}
+                code = 0 if alone and finish(book, mine) else 2
         finally:
             os._exit(code)
-    time.sleep(0.8)
-    with pytest.raises(KeyInProgress):
+    renewed("k")
+    with pytest.raises(KeyRefused):
         begin(KeyBook(store, patience=20))
     assert os.waitpid(child, 0)[1] == 0
     assert finish(book, claim)
