@@ -262,6 +262,16 @@ async def test_what_tells_callers_apart_keeps_their_keys_apart(field: bytes) -> 
 
 
 @pytest.mark.anyio
+async def test_the_order_of_fields_does_not_make_another_caller() -> None:
+    shop = Shop()
+    app = IdempotencyMiddleware(shop, MemoryStore())
+    fields = [(b"authorization", b"Bearer a"), (b"cookie", b"b=c")]
+    assert (await ask(app, headers=fields)).status == 201
+    assert (await ask(app, headers=fields[::-1])).replayed
+    assert (await ask(app, headers=[(b"authorization", b"Bearer b"), fields[1]])).body == b"charge 2"
+
+
+@pytest.mark.anyio
 async def test_the_same_book_twice_around_an_application_guards_it_once() -> None:
     shop = Shop()
     book = KeyBook(MemoryStore())

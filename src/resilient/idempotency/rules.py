@@ -79,7 +79,7 @@ class Rules:
             return _text("scope", self.scope(scope))
         secrets = [name.lower() + b"\0" + value for name, value in scope["headers"] if name.lower() in _SECRETS]
         where = f"{scope.get('root_path') or ''} {scope['path']}"  # servers differ in what the path says of the root
-        return f"{scope['method'].upper()} {where} {digest(*secrets)}"
+        return f"{scope['method'].upper()} {where} {digest(*sorted(secrets))}"  # a proxy may change their order
 
     def content(self, scope: Scope, upload: Upload) -> str:
         """Return the fingerprint of a request."""
