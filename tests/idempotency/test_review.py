@@ -18,6 +18,7 @@ from resilient.idempotency import (
     KeyBook,
     KeyInDoubt,
     KeyInProgress,
+    KeyReused,
     ResultNotKept,
     current_key,
     idempotency_key,
@@ -450,6 +451,36 @@ def test_an_encoding_that_is_not_bytes_is_not_kept() -> None:
         assert not events.of("resilient.idempotency.unrecorded")
     with pytest.raises(ResultNotKept):
         pay("a")
+
+
+class Provider:
+    calls: list[str] = []  # noqa: RUF012 -- shared on purpose
+
+    @once(MemoryStore(), key="order")
+    def pay(self, order: str) -> str:
+        self.calls.append(order)
+        return type(self).__name__
+
+    @once(MemoryStore(), key="order")
+    @classmethod
+    def refund(cls, order: str) -> str:
+        cls.calls.append(order)
+        return cls.__name__
+
+
+class Other(Provider):
+    pass
+
+
+def test_an_inherited_method_does_not_return_what_it_did_for_another_class() -> None:
+    assert [Provider().pay("a"), Provider().pay("a")] == ["Provider"] * 2
+    with pytest.raises(KeyReused):
+        Other().pay("a")
+    assert [Other().pay("b"), Other().pay("b")] == ["Other"] * 2
+    assert [Other.refund("c"), Other.refund("c")] == ["Other"] * 2
+    with pytest.raises(KeyReused):
+        Provider.refund("c")
+    assert Provider.calls == ["a", "b", "c"]
 
 
 # Contexts

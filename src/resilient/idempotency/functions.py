@@ -54,7 +54,7 @@ def once(  # noqa: PLR0913 -- one setting for each thing that functions do diffe
         scope: Whose keys they are, and for what; the function's full name if left out. A function
             that is renamed begins anew; those that one function makes share a name, and so keys.
         fingerprint: Function of the arguments, returns text: what must be alike under one key. By
-            default all arguments but the key, and but `self`, which must be JSON values.
+            default all arguments but the key, which must be JSON values; of `self` only its class.
         not_executed: Exception types, or a predicate, by which the function says that it has done
             nothing: the key stays free.
         encode: Returns a result as bytes. By default as JSON.
@@ -197,8 +197,9 @@ class _Operation:
 
     def _arguments(self, given: dict[str, Any]) -> str:
         first = next(iter(self.signature.parameters), None)
-        if first in ("self", "cls"):
-            given.pop(first, None)
+        if first in ("self", "cls") and first in given:  # its class, for a method may be inherited by several
+            kind = given[first] if isinstance(given[first], type) else type(given[first])
+            given[first] = f"{kind.__module__}.{kind.__qualname__}"
         try:
             return fingerprint_of(given)
         except (TypeError, ConfigError) as error:
