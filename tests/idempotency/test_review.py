@@ -483,6 +483,24 @@ def test_an_inherited_method_does_not_return_what_it_did_for_another_class() -> 
     assert Provider.calls == ["a", "b", "c"]
 
 
+def test_two_objects_of_one_class_share_keys_unless_the_key_names_them() -> None:
+    class Account:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @once(MemoryStore(), key="order")
+        def pay(self, order: str) -> str:
+            return self.name
+
+        @once(MemoryStore(), key=lambda self, order: f"{self.name} {order}")
+        def refund(self, order: str) -> str:
+            return self.name
+
+    alice, bob = Account("alice"), Account("bob")
+    assert (alice.pay("a"), bob.pay("a")) == ("alice", "alice")
+    assert (alice.refund("a"), bob.refund("a")) == ("alice", "bob")
+
+
 # Contexts
 
 
