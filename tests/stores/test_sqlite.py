@@ -618,8 +618,19 @@ def test_a_connection_lost_to_a_signal_is_replaced(store):
 
     with pytest.raises(Cut):
         store._database.run(cut, role="write")
-    assert bodies(store, "key") == [b"body"]
     put(store, "third")
+    assert [bodies(store, key) for key in ("key", "other", "third")] == [[b"body"]] * 3
+    assert store.stats().corrupt == 0
+
+
+def test_a_connection_in_a_wrong_state_is_no_broken_file(store):
+    put(store, "key")
+    store._database._connections.run(lambda db: db.execute("BEGIN IMMEDIATE"), role="write")
+    with contextlib.suppress(sqlite3.OperationalError):
+        put(store, "other")
+    put(store, "third")
+    assert bodies(store, "key") == [b"body"]
+    assert store.stats().corrupt == 0
 
 
 def test_a_connection_that_is_in_use_while_the_store_is_closed_is_closed_afterwards(path):

@@ -266,6 +266,25 @@ def test_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun(content, 
     assert str(kept) in caplog.text
 
 
+def test_the_log_of_a_broken_file_is_not_read_into_the_new_one(path, tmp_path):
+    broken = tmp_path / "broken.db"
+    with closing(SqliteStore(path)) as store:
+        fill(store)
+        store.close()
+        store._database.run(lambda db: db.execute("UPDATE records SET used = 1").rowcount, role="write")  # into the log
+        log = path.with_name("store.db-wal").read_bytes()
+        assert log
+        broken.write_bytes(b"nonsense" * 512 + path.read_bytes()[4_096:])
+    broken.with_name("broken.db-wal").write_bytes(log)
+    with closing(SqliteStore(broken)) as store:
+        assert right(store) == 0
+        assert store._database.moved == 1
+        put(store, "key", b"new")
+    with closing(SqliteStore(broken)) as store:
+        assert bodies(store, "key") == [b"new"]
+        assert right(store) == 0
+
+
 def overwrite(path, content):
     """Write into a file from another process: this one would drop SQLite's locks by closing it."""
     code = "import sys; open(sys.argv[1], 'r+b').write(sys.stdin.buffer.read())"

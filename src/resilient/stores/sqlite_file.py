@@ -92,6 +92,8 @@ def broken(fault: BaseException) -> bool:
         return fault.schema < SCHEMA
     if isinstance(fault, UnicodeDecodeError):
         return True
+    if " transaction" in str(fault):  # a connection in a wrong state is no broken file, though its code is the same
+        return False
     code = getattr(fault, "sqlite_errorcode", 0)
     return code & 0xFF in _BROKEN or code == _SHORT_READ
 
