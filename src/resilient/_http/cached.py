@@ -18,6 +18,7 @@ from resilient._http.cached_flights import Together
 from resilient._http.cached_io import Tasks, Threads
 from resilient._http.cached_messages import asked_of, got_from, in_memory, replied, shown, spent, wall
 from resilient._http.cached_run import Run
+from resilient._http.pool_closing import gone
 from resilient._http.sending import copied
 from resilient._runtime import background
 from resilient._runtime.blocking import complete
@@ -42,10 +43,11 @@ class Cached:
         transport: The transport.
         core: What its routes share.
         cache: The cache.
+        close: Closes the transport's connections.
 
     """
 
-    def __init__(self, transport: Transport[Any], core: Core, cache: HttpCache) -> None:
+    def __init__(self, transport: Transport[Any], core: Core, cache: HttpCache, close: Callable[[], Any]) -> None:
         """Bind a cache to a transport.
 
         Raises:
@@ -57,6 +59,7 @@ class Cached:
         self._transport, self._core, self._cache = transport, core, cache
         module, refreshing = core.family.module, background.Background(MOST_REFRESHES)
         self._together = Together()
+        self._close, self._closed = close, dict[object, None]()
         self._failures = (module.TransportError, Rejected, CallTimeout, OSError)
         self._mistakes = (module.LocalProtocolError, module.UnsupportedProtocol)
         self._io: Threads | Tasks
@@ -71,6 +74,12 @@ class Cached:
             self._kept = type("Kept", (Kept, module.SyncByteStream), {})
             self._finish = lambda flow: complete(self._afinish(flow))
 
+    def shut(self) -> None:
+        """Hear that the connections are being closed: until the next request nothing goes on behind."""
+        for home in [each for each in self._closed if each is not None and gone(each)]:
+            self._closed.pop(home, None)
+        self._closed[self._io.home()] = None
+
     def handle(self, request: Any) -> Any:  # noqa: ANN401
         """Answer from the store, or send the request through its pipeline; for threads."""
         asked = asked_of(self._core.family, request)
@@ -84,6 +93,8 @@ class Cached:
         return await self._answer(request, asked) if reply is None else self._replied(reply, request)
 
     async def _answer(self, request: Any, asked: Asked) -> Any:  # noqa: ANN401
+        if self._closed:
+            self._closed.pop(self._io.home(), None)
         run = Run(flows.answer(self._cache, asked, wall, self._fails), request)
         await self._together.join(run, asked.fields, self._io)
         try:
@@ -194,7 +205,14 @@ class Cached:
 
     async def _refresh(self, flow: Flow, request: Any) -> None:  # noqa: ANN401
         """Run a flow in the background, apart from the request that it began with."""
+        home = self._io.home()
+        if home in self._closed:
+            next(flow, None)  # only what has begun can clean up
+            flow.close()
+            return
         await self._unheard(Run(flow, request, apart=True))
+        if home in self._closed:  # meanwhile; what it has opened since is nobody's
+            await self._io.close_all(self._close)
 
     async def _unheard(self, run: Run) -> None:
         """Run a flow whose result nobody waits for; what fails in it is reported."""

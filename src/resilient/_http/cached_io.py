@@ -65,6 +65,15 @@ class Threads:
             stream.close()
 
     @staticmethod
+    def home() -> object:
+        """Return what connections belong to: all threads share them."""
+        return None
+
+    async def close_all(self, close: Callable[[], object]) -> None:
+        """Close all connections."""
+        close()
+
+    @staticmethod
     def who() -> int:
         """Return what tells this thread from others that live."""
         return get_ident()
@@ -117,6 +126,17 @@ class Tasks:
         """Close a body that nobody reads on."""
         with contextlib.suppress(Exception):
             await stream.aclose()
+
+    @staticmethod
+    def home() -> object:
+        """Return what connections belong to: each event loop has its own."""
+        from resilient._http.pool_closing import here  # noqa: PLC0415 -- only async code loads asyncio
+
+        return here()
+
+    async def close_all(self, close: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Close all connections of this event loop."""
+        await close()
 
     @staticmethod
     def who() -> int:

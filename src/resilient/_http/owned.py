@@ -72,10 +72,12 @@ class Connections:
         with self._entered.one_more():
             pass
 
-    def leave(self, *_error: object) -> None:
-        """Close with the last."""
-        if self._entered.last():
+    def leave(self, *_error: object) -> bool:
+        """Close with the last; tell whether this was it."""
+        last = self._entered.last()
+        if last:
             self._pools.close()
+        return last
 
     def close(self) -> None:
         """Close every connection."""
@@ -98,12 +100,14 @@ class AsyncConnections:
         with self._entered.setdefault(here(), _Entered()).one_more():
             pass
 
-    async def leave(self, *_error: object) -> None:
-        """Close the connections of this loop with the last."""
+    async def leave(self, *_error: object) -> bool:
+        """Close the connections of this loop with the last; tell whether this was it."""
         entered = self._entered.get(here())
-        if entered is None or entered.last():
+        last = entered is None or entered.last()
+        if last:
             self._entered.pop(here(), None)
             await self._pools.aclose()
+        return last
 
     async def close(self) -> None:
         """Close every connection."""
@@ -136,11 +140,13 @@ class Wrapped(_Given):
             if first and self._owns:
                 self._transport.__enter__()
 
-    def leave(self, *error: Any) -> None:  # noqa: ANN401 -- as for any `__exit__`
-        """Leave it with the last."""
-        if self._entered.last() and self._owns:
+    def leave(self, *error: Any) -> bool:  # noqa: ANN401 -- as for any `__exit__`
+        """Leave it with the last; tell whether this was it."""
+        last = self._entered.last()
+        if last and self._owns:
             self._foreign.left()
             self._transport.__exit__(*error)
+        return last
 
     def close(self) -> None:
         """Close it, if it is ours and was used since."""
@@ -156,11 +162,13 @@ class AsyncWrapped(_Given):
             if first and self._owns:
                 await self._transport.__aenter__()
 
-    async def leave(self, *error: Any) -> None:  # noqa: ANN401
-        """Leave it with the last."""
-        if self._entered.last() and self._owns:
+    async def leave(self, *error: Any) -> bool:  # noqa: ANN401
+        """Leave it with the last; tell whether this was it."""
+        last = self._entered.last()
+        if last and self._owns:
             self._foreign.left()
             await self._transport.__aexit__(*error)
+        return last
 
     async def close(self) -> None:
         """Close it, if it is ours and was used since."""

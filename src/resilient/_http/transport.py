@@ -94,15 +94,19 @@ class Transport(Generic[_Inner]):
         self.core = Core(self.family, self.body, settings)
         self._pools = self._connections(transport, {**pool}, owns=owns_transport)
         self.routes = Routes(self.core, pipelines, default, self._pools.get, self.colour)
-        self._cached = None if cache is None else self._caching(cache)
+        self._cached = None if cache is None else self._caching(cache, self._pools.close)
 
     def _connections(self, transport: Any, options: dict[str, Any], *, owns: bool) -> Any:  # noqa: ANN401
         raise NotImplementedError
 
-    def _caching(self, cache: HttpCache) -> Cached:
+    def _caching(self, cache: HttpCache, close: Callable[[], Any]) -> Cached:
         from resilient._http.cached import Cached  # noqa: PLC0415 -- only who caches pays for it
 
-        return Cached(self, self.core, cache)
+        return Cached(self, self.core, cache, close)
+
+    def _shut(self) -> None:
+        if self._cached is not None:
+            self._cached.shut()
 
     def begin(self, request: Any, *, whole: bool = False) -> tuple[Any, Callable[[Any], Any]]:  # noqa: ANN401
         """Return the exchange of a request, and the woven function to hand it to.
@@ -167,10 +171,12 @@ class SyncTransport(Transport[_Inner]):
         traceback: TracebackType | None = None,
     ) -> None:
         """Leave it with the last."""
-        self._pools.leave(exc_type, exc_value, traceback)
+        if self._pools.leave(exc_type, exc_value, traceback):
+            self._shut()
 
     def close(self) -> None:
         """Close all connections; a request after that opens new ones."""
+        self._shut()
         self._pools.close()
 
 
@@ -214,8 +220,10 @@ class AsyncTransport(Transport[_Inner]):
         traceback: TracebackType | None = None,
     ) -> None:
         """Leave it with the last."""
-        await self._pools.leave(exc_type, exc_value, traceback)
+        if await self._pools.leave(exc_type, exc_value, traceback):
+            self._shut()
 
     async def aclose(self) -> None:
         """Close all connections; a request after that opens new ones."""
+        self._shut()
         await self._pools.close()

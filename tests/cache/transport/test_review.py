@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import threading
 import time
@@ -298,5 +299,54 @@ def test_a_reader_that_is_cut_off_at_the_store_leaves_nobody_waiting(world: Worl
                 pass
         await kept.aclose()
         assert told == [False]
+
+    world.run(scenario)
+
+
+# -- what runs behind a closed client ----------------------------------------------------------------------
+
+
+@every_world
+def test_a_refresh_behind_a_client_that_is_closed_leaves_no_connection_open(world: World) -> None:
+    cache = HttpCache()
+    always_stale = {"cache-control": "max-age=0, stale-while-revalidate=100"}
+
+    async def scenario() -> None:
+        with FaultServer(answer(200, b"ok", always_stale)) as server:
+            for _ in range(20):
+                async with cached(world, cache) as client:
+                    await client.get(server.url)
+                refreshing = client.real._transport._cached._io._refreshing
+                for _ in range(200):
+                    if not refreshing.running:
+                        break
+                    await world.sleep(0.005)
+                assert not refreshing.running
+                assert open_connections(client.real._transport) == 0
+
+    world.run(scenario)
+    gc.collect()  # what was left open says so, and a warning is an error
+
+
+def open_connections(transport: Any) -> int:
+    return sum(len(pool._inners) for pool in transport._pools._pools._pools.values())
+
+
+@every_world
+def test_a_client_that_is_used_again_refreshes_again(world: World) -> None:
+    cache = HttpCache()
+
+    async def scenario() -> None:
+        with FaultServer(answer(200, b"ok", {"cache-control": "max-age=0, stale-while-revalidate=100"})) as server:
+            transport = world.transport(Pipeline("reviewed", replace=True), cache=cache)
+            for _ in range(2):
+                async with world.over(transport) as client:
+                    before = server.requests
+                    await client.get(server.url)
+                    for _ in range(200):
+                        if server.requests > before:
+                            break
+                        await world.sleep(0.005)
+                    assert server.requests > before
 
     world.run(scenario)
