@@ -86,11 +86,12 @@ def tests(session: nox.Session) -> None:
         return
     # First what may share the machine. Most of that waits for something, so two workers to a core: more of them
     # take longer to collect the tests than they save.
-    session.run("pytest", "-n", "4", "-m", "not soak and not alone", env=env, success_codes=[0, 1])
+    shared = "not soak and not alone" if session.python == NEWEST else "not soak and not alone and not newest"
+    session.run("pytest", "-n", "4", "-m", shared, env=env, success_codes=[0, 1])
     # Many tests are about time, and four run at once: what failed beside others has to pass by itself.
     if failures():
         session.run("pytest", "--last-failed", env=env)
-    # What measures time or memory runs alone, on the newest Python.
+    # What measures time or memory runs alone, and on the newest Python, like the long ones that are the same on all.
     if session.python == NEWEST:
         session.run("pytest", "-m", "alone and not soak", env=env)
 

@@ -26,6 +26,23 @@ settings.register_profile("soak", settings.get_profile("explore"), max_examples=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 
 
+# Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
+LONG = (
+    "tests/cache/suite/",
+    "tests/idempotency/test_crashes.py",
+    "tests/stores/test_crash.py",
+    "tests/stores/test_model.py",
+    "tests/test_http_soak.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what need not run on every Python."""
+    for item in items:
+        if item.nodeid.startswith(LONG):
+            item.add_marker(pytest.mark.newest)
+
+
 def pytest_collection_finish() -> None:
     """Exempt thousands of collected tests from garbage collection: each one would look at all of them."""
     gc.collect()
