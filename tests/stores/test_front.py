@@ -691,16 +691,23 @@ def test_a_removal_of_a_version_is_a_claim_that_ends_by_itself(clock):
     assert shop.run("default", "get", "a") != ()
 
 
-def test_more_removals_than_can_be_remembered_remove_everything(clock):
+@pytest.mark.parametrize("more", [(), ("delete", "else"), ("purge", "")], ids=["alike", "one unlike", "everything"])
+def test_more_removals_than_can_be_remembered_remove_what_begins_like_all_of_them(clock, more):
     store = filled()
+    store.put("key of mine", Record("", b"", b""), lifetime=60)
+    others = store.stats().entries - 1
     shop = front(store)
     store.act = fail
+    if more[:1] == ("delete",):
+        shop.run(0, *more)
+    elif more:
+        shop.run(0, "purge", prefix="")
     for number in range(1_001):
         shop.run(0, "delete", f"key {number}")
     store.act = None
     clock.advance(0.5)
-    assert shop.run("default", "get", "a") == ()
-    assert store.stats().entries == 0
+    assert shop.run("default", "get", "key of mine") == ()
+    assert store.stats().entries == (0 if more else others)
 
 
 def test_a_removal_that_never_succeeds_is_given_up(clock):

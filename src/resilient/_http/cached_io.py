@@ -141,14 +141,9 @@ class Tasks:
     @staticmethod
     def who() -> int:
         """Return what tells this task from others that live."""
-        from resilient._runtime.awaiting import task_and_loop  # noqa: PLC0415 -- only async code loads asyncio
+        from resilient._runtime.awaiting import task_id  # noqa: PLC0415 -- only async code loads asyncio
 
-        task: object = task_and_loop()[0]
-        if task is None:
-            import trio  # noqa: PLC0415 -- only trio programs have it
-
-            task = trio.lowlevel.current_task()
-        return id(task)
+        return task_id()
 
     async def follow(self, flights: Flights[None], flight: Flight[None], end: float) -> Got[None]:
         """Wait for another one's request."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from os.path import commonprefix
 from typing import Any
 
 from resilient import faults
@@ -16,12 +17,18 @@ from resilient.stores.contract import Store
 __all__ = ["Missed"]
 
 _MOST = 1_000
-"""How many are remembered; with one more, everything is removed."""
+"""How many are remembered; with one more, everything is removed that has its beginning with all of them in common."""
 
 _TRIES = 3
 """How often one may fail while the store does all else, before it is given up."""
 
 Call = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
+
+
+def _beginning(call: Call) -> str:
+    """Return what the keys begin with that a call removes."""
+    method, args, kwargs = call
+    return str(args[0]) if method == "delete" else str(dict(kwargs).get("prefix", ""))
 
 
 class Missed:
@@ -43,8 +50,10 @@ class Missed:
             return
         self.calls[method, tuple(args), tuple(sorted(kwargs.items()))] = 0
         if len(self.calls) > _MOST:
+            # Of this cache, not of all that share the store.
+            common = commonprefix([_beginning(call) for call in self.calls])  # noqa: RUF071 -- letters, not paths
             self.calls.clear()
-            self.calls["purge", (), ()] = 0
+            self.calls["purge", (), (("prefix", common),)] = 0
 
     def before(self, method: str) -> Callable[..., Any]:
         """Return a function that makes up for everything, and then calls the method."""
