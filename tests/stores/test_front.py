@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
+from collections import deque
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from resilient._runtime import threads
 from resilient.errors import ConfigError
 from resilient.stores import MemoryStore, Record, SqliteStore, Stats, StoreFull
 from resilient.stores.front import Front
+from resilient.stores.lane import Lane
 from resilient.testing import FakeClock, use
 from tests._stage import drive
 from tests.stores.contract import in_child
@@ -402,6 +404,41 @@ def test_threads_of_a_stalled_store_do_not_pile_up(colour, gate):
     assert threading.active_count() - before <= 40, "32 idle ones are kept"
 
 
+def test_while_all_threads_of_a_store_stand_still_nobody_waits_for_it(colour, gate):
+    store = Scripted(gate.stall, blocking=True)
+    shop = Front(store, name="x", patience=0.3)
+    crowd(COLOURS[0], shop, 30)
+    assert store.inside == 8
+    shop._rests_until -= 60
+
+    async def main():
+        begun = time.monotonic()
+        for _ in range(5):
+            assert await colour.ask(shop, "default", "get", "key") == "default"
+        return time.monotonic() - begun
+
+    assert colour.play(main) < 0.25
+
+
+def test_an_operation_that_comes_just_as_a_worker_leaves_is_not_forgotten():
+    lane = Lane(1)
+    late = []
+
+    class Room(deque):
+        def append(self, token):  # the worker has seen an empty line, and has not given its room back yet
+            if not late:
+                late.append(lane.start(int, ("7",), {}))
+            super().append(token)
+
+    lane._room = Room([None])
+    lane.start(int, (), {})
+    end = time.monotonic() + 10
+    while not late or not late[0].ended:
+        assert time.monotonic() < end, "nobody takes it"
+        time.sleep(0.001)
+    assert late[0].result == 7
+
+
 def test_a_store_that_is_merely_busy_serves_all_in_turn(colour):
     store = Scripted(lambda: time.sleep(0.001), blocking=True)
     shop = Front(store, name="x", patience=20)
@@ -599,6 +636,17 @@ def test_a_direct_read_that_took_too_long_is_a_failure_though_its_answer_counts(
     assert [name for name, _ in heard] == ["bypassed", "resumed"]
 
 
+def test_a_direct_read_that_took_too_long_when_it_was_tried_again_ends_no_rest(clock, heard):
+    store = Direct(fail, blocking=True)
+    shop = front(store)
+    shop.run((), "get", "key")
+    clock.advance(0.5)
+    store.act = lambda: clock.advance(PATIENCE + 0.01)
+    assert shop.run("default", "get", "key") == ()
+    assert shop.run("default", "get", "key") == "default"
+    assert [(name, fields["rest"]) for name, fields in heard] == [("bypassed", 0.5), ("bypassed", 1.0)]
+
+
 def test_removals_are_not_made_up_for_on_the_calling_thread(clock):
     store = Direct(fail, blocking=True)
     shop = front(store)
@@ -738,8 +786,12 @@ def test_a_store_that_is_down_for_long_forgets_no_removal(clock):
 
 @pytest.mark.parametrize("loop", COLOURS[1:], ids=lambda each: each.label)
 def test_a_removal_whose_caller_was_cancelled_is_made_up_for(loop, gate):
+    def stall():
+        gate.stall()
+        raise Down
+
     store = filled(blocking=True)
-    store.act = gate.stall
+    store.act = stall
     shop = front(store)
 
     async def main():
