@@ -33,6 +33,7 @@ from resilient import (
     remaining,
     subscribe,
 )
+from resilient.provenance import watching
 from resilient.testing import no_policies
 from tests._stage import CANCELLED, VirtualClock, every_colour, every_loop, installed, name
 
@@ -375,6 +376,7 @@ def test_an_interrupt_is_not_covered_by_a_stale_answer(error):
         with pytest.raises(type(error)):
             fetch()
         assert quiet(pipeline)
+        assert watching() is None
         raises.clear()
         assert fetch() == 1
 
@@ -755,6 +757,42 @@ def test_kept_errors_are_bounded_by_themselves():
             fetch(key)
     counts = pipeline[StaleCache].snapshot()
     assert (counts["entries"], counts["negative_entries"]) == (5, 5)
+
+
+def test_an_answer_takes_the_place_of_a_kept_error():
+    pipeline, raises = cached(KEEPING), [Missing()]
+
+    @pipeline
+    def fetch():
+        if raises:
+            raise raises[0]
+        return 1
+
+    with pytest.raises(Missing):
+        fetch()
+    pipeline[StaleCache].prime(2, fetch)
+    assert pipeline[StaleCache].snapshot()["negative_entries"] == 0
+    assert fetch() == 2
+
+
+def test_a_call_that_fails_while_somebody_else_got_a_fresh_answer_hands_that_out_as_fresh():
+    clock = VirtualClock()
+    with installed(clock):
+        pipeline, down = cached(), []
+
+        @pipeline
+        def fetch():
+            if down:
+                pipeline[StaleCache].prime("new", fetch)
+                raise Down
+            return "old"
+
+        fetch()
+        clock.time += 10
+        down.append(True)
+        with provenance() as answer:
+            assert fetch() == "new"
+        assert (answer.source, answer.age, answer.reason) == ("fresh", 0, "Down")
 
 
 def test_a_stale_answer_is_better_than_a_kept_error():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import traceback
@@ -105,6 +106,32 @@ def test_a_thousand_threads_that_miss_one_key_make_one_call():
     assert asked == ["key"]
     assert len(got) == MANY
     assert len(set(map(id, got))) == 1
+    assert quiet(pipeline)
+
+
+def test_threads_that_miss_one_key_whose_error_is_kept_make_one_call():
+    pipeline, asked, got = cached(StaleCache(0, stale=0, negative=30, negative_on=Down)), [], []
+
+    @pipeline
+    def fetch(key):
+        asked.append(key)
+        raise Down
+
+    def caught(key):
+        try:
+            fetch(key)
+        except Down:
+            return key
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for number in range(20):
+            finish(crowd_of_threads(lambda _, number=number: caught(number), 20, got))
+    finally:
+        sys.setswitchinterval(interval)
+    assert asked == list(range(20))
+    assert len(got) == 400
     assert quiet(pipeline)
 
 
@@ -426,6 +453,39 @@ def test_who_asks_runs_out_of_its_own_time_and_who_has_more_asks_again(colour):
         assert [await patient.join(), await last.join()] == ["key 2", "key 2"]
         assert slow.asked == 2
         assert quiet(pipeline)
+
+    colour.play(scenario)
+
+
+@every_colour
+def test_a_deadline_that_was_too_short_from_the_start_is_not_everybodys(colour):
+    async def scenario(stage):
+        pipeline, gates, asked = cached(), [stage.gate()], []
+
+        async def fetch():
+            asked.append(1)
+            if len(asked) == 1:
+                await gates[0].wait()
+                raise DeadlineExceeded("inner", "rate_limit", None)  # no turn within the time that is left
+            return len(asked)
+
+        fetch = stage.guarded(pipeline, fetch)
+
+        async def within(seconds):
+            with deadline(seconds):
+                return await fetch()
+
+        first = stage.start(lambda: within(5))
+        await stage.until(lambda: asked)
+        hurried = stage.start(lambda: within(4))
+        await stage.until(lambda: waiting(pipeline) == 1)
+        patient = stage.start(lambda: within(60))
+        await stage.until(lambda: waiting(pipeline) == 2)
+        gates[0].set()
+        assert isinstance(await first.join(), DeadlineExceeded)
+        assert isinstance(await hurried.join(), DeadlineExceeded) or colour.label == "threads"
+        assert await patient.join() == 2
+        assert len(asked) == 2
 
     colour.play(scenario)
 

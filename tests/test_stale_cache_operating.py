@@ -176,6 +176,13 @@ def test_an_answer_on_its_way_is_not_stored_once_it_was_forgotten(colour, how):
     colour.play(scenario)
 
 
+def test_an_answer_that_is_forgotten_in_the_very_moment_it_is_stored_is_gone():
+    pipeline = cached(max_bytes=1000, size=lambda value: pipeline[StaleCache].clear() or 1)
+    fetch = pipeline(lambda: 1)
+    assert fetch() == 1
+    assert counts(pipeline)["entries"] == 0
+
+
 @every_colour
 def test_who_asks_after_it_was_forgotten_does_not_wait_for_the_old_answer(colour):
     async def scenario(stage):

@@ -70,7 +70,6 @@ class Asking(Keeping):
             turn.kept = False
             turn.lead = self.flights.alone(turn.key, now)
             return
-        self._refused(turn, now)
         found = self.flights.join(turn.key, now)
         if isinstance(found, Lead):
             self._lead(turn, found, now)

@@ -10,7 +10,7 @@ from resilient._machines.sieve import Node, Sieve
 from resilient._machines.staleness import Ages, Stored
 from resilient._policy import Env, Guard
 from resilient.errors import CallTimeout, ConfigError, Rejected, Unguardable
-from resilient.outcome import Outcome, thrown_away
+from resilient.outcome import Outcome
 from resilient.provenance import Provenance, Source
 
 BAD = (Outcome.FAILURE, Outcome.THROTTLED)
@@ -124,7 +124,7 @@ class Keeping(Guard):
 
     def serves(self, error: Exception) -> bool:
         """Tell whether an error is one that a stored answer may stand in for."""
-        if isinstance(error, (ConfigError, Unguardable)) or thrown_away(error):
+        if isinstance(error, (ConfigError, Unguardable)):
             return False
         on = self._policy.on
         if on is not None:
