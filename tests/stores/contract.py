@@ -445,17 +445,21 @@ class Bounds(Contract):
         assert [len(store.get(f"long ago {number}")) for number in range(8)] == [0] * 8
         assert sum(len(store.get(f"now {number}")) for number in range(8)) >= 7
 
-    def test_a_mark_of_use_outlives_a_change(self, opened):
-        store = opened(max_entries=3)
-        for key in "abc":
-            put(store, key)
-        store.get("a")
-        put(store, "b")
-        put(store, "a")
-        for key in "de":
-            put(store, key)
-            put(store, key)
-        assert bodies(store, "a") != []
+    def test_a_record_that_grows_in_its_place_makes_others_give_way(self, opened):
+        store = opened(max_bytes=1_000)
+        for key in "abcd":
+            put(store, key, bytes(190))
+        put(store, "d", bytes(240))
+        put(store, "a", bytes(240))
+        put(store, "a", bytes(241))
+        put(store, "b", bytes(240))
+        put(store, "b", bytes(241))
+        assert store.stats().evicted == 0
+        for key in "efga":
+            put(store, key, bytes(240))
+        assert bodies(store, "a") == [bytes(240)]
+        there = [5 + len(body) for key in "abcdefg" for body in bodies(store, key)]
+        assert (store.stats().entries, store.stats().size) == (len(there), sum(there))
 
     def test_where_bytes_are_short_the_large_go_before_the_small(self, opened):
         store = opened(max_bytes=40_000)

@@ -782,10 +782,11 @@ def test_a_file_removed_while_open_is_begun_anew(path, store):
 
 def test_a_file_removed_while_open_is_missed_by_readers_soon(path, clock, store):
     put(store, "key")
-    assert bodies(store, "key") == [b"body"]
+    assert [bodies(store, "key") for _ in range(8)] == [[b"body"]] * 8, "each connection is open"
     path.unlink()
+    assert [bodies(store, "key") for _ in range(8)] == [[b"body"]] * 8, "nobody looks at each read"
     clock.advance(1)
-    assert bodies(store, "key") == []
+    assert [bodies(store, "key") for _ in range(8)] == [[]] * 8
 
 
 def test_a_file_replaced_by_another_store_is_read(path, tmp_path, clock, store):

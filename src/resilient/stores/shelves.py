@@ -114,7 +114,7 @@ class Shelves:
         self._make_room(key, new, before, gone)
         shelf = self.by_key.get(key)
         others = () if shelf is None else tuple(each for each in shelf.kept if each is not before)
-        self.by_key[key] = Shelf((new, *others), used=shelf is not None and shelf.used)
+        self.by_key[key] = Shelf((new, *others), used=False)
         if before is not None:
             self._uncount(key, before)
             gone.append(before)
