@@ -447,17 +447,13 @@ class Bounds(Contract):
 
     def test_a_record_that_grows_in_its_place_makes_others_give_way(self, opened):
         store = opened(max_bytes=1_000)
-        for key in "abcd":
+        for key in "abcde":
             put(store, key, bytes(190))
-        put(store, "d", bytes(240))
-        put(store, "a", bytes(240))
-        put(store, "a", bytes(241))
-        put(store, "b", bytes(240))
-        put(store, "b", bytes(241))
+        put(store, "a", bytes(210))
         assert store.stats().evicted == 0
-        for key in "efga":
-            put(store, key, bytes(240))
+        put(store, "a", bytes(240))
         assert bodies(store, "a") == [bytes(240)]
+        assert store.stats().evicted == 1
         there = [5 + len(body) for key in "abcdefg" for body in bodies(store, key)]
         assert (store.stats().entries, store.stats().size) == (len(there), sum(there))
 
