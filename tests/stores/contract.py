@@ -456,6 +456,7 @@ class Bounds(Contract):
         assert store.stats().evicted == 1
         there = [5 + len(body) for key in "abcdefg" for body in bodies(store, key)]
         assert (store.stats().entries, store.stats().size) == (len(there), sum(there))
+        assert sum(there) <= 1_000
 
     def test_where_bytes_are_short_the_large_go_before_the_small(self, opened):
         store = opened(max_bytes=40_000)
