@@ -138,6 +138,24 @@ def test_a_lead_that_is_lost_while_nobody_waits_leaves_no_flight():
     assert isinstance(flights.join("key", 0.0), Lead)
 
 
+@every_colour
+def test_who_comes_to_a_flight_whose_leader_has_just_left_leads_it_at_once(colour):
+    async def scenario(stage):
+        flights = Flights()
+        lead = flights.join("key", stage.clock.now())
+        flight = flights.join("key", stage.clock.now())
+        lead.lose()
+        before = stage.clock.now()
+        got = await follow(stage, flights, flight)
+        assert isinstance(got, Lead)
+        assert stage.clock.now() == before
+        assert flights.join("key", stage.clock.now()) is flight, "newcomers find it again"
+        got.land(1)
+        assert len(flights) == 0
+
+    colour.play(scenario)
+
+
 def test_a_lead_that_is_forgotten_loses_itself():
     flights = Flights()
     lead = flights.join("key", 0.0)

@@ -497,6 +497,21 @@ def test_what_was_forgotten_while_it_was_being_stored_is_not_in_the_store(colour
     play(colour, scenario)
 
 
+def test_what_is_forgotten_beside_it_keeps_an_answer_in_the_store():
+    store = Open()
+    first, second = processes(store)
+    put = store.put
+
+    def forgetting(*args, **kwargs):
+        first[StaleCache].flights.forget("another")
+        return put(*args, **kwargs)
+
+    store.put = forgetting
+    first.call(plain, "key")
+    second.call(plain, "key")
+    assert Source.asked == 1
+
+
 @every_colour
 def test_what_was_forgotten_while_the_store_was_asked_is_not_taken_from_it(colour):
     async def scenario(stage):

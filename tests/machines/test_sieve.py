@@ -7,6 +7,7 @@ import threading
 from random import Random
 
 import hypothesis.strategies as st
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from resilient._machines.sieve import Node, Sieve
@@ -29,6 +30,8 @@ class Naive:
         del self.queue[place]
         if place < self.hand:
             self.hand -= 1
+        if self.hand >= len(self.queue):  # past the newest: it begins anew, whoever comes meanwhile
+            self.hand = 0
 
     def evict(self):
         while True:
@@ -71,12 +74,18 @@ class SieveModel(RuleBasedStateMachine):
         self.now = 0.0
         self.hits = 0
 
-    @rule(key=st.integers(0, 9), size=st.integers(1, 12), lasts=st.integers(1, 20))
+    @rule(key=st.integers(0, 12), size=st.integers(1, 12), lasts=st.integers(1, 20))
     def put(self, key, size, lasts):
         node = Node(key, self.now + lasts, size)
         assert self.sieve.put(node, self.now) == self.naive.put(key, size, self.now + lasts, self.now)
 
-    @rule(key=st.integers(0, 9))
+    @rule(first=st.integers(20, 90), many=st.integers(1, 8), lasts=st.integers(10, 40))
+    def put_many(self, first, many, lasts):
+        """More at once, so that the hand gets around."""
+        for key in range(first, first + many):
+            self.put(key, 2, lasts)
+
+    @rule(key=st.integers(0, 12))
     def hit(self, key):
         node, model = self.sieve.entries.get(key), self.naive.find(key)
         assert (node is None) == (model is None)
@@ -85,7 +94,17 @@ class SieveModel(RuleBasedStateMachine):
             model["visited"] = True
             self.hits += 1
 
-    @rule(key=st.integers(0, 9))
+    @rule()
+    def hit_the_oldest(self):
+        if self.naive.queue:
+            self.hit(self.naive.queue[0]["key"])
+
+    @rule()
+    def wait_for_the_end_of_the_oldest(self):
+        if self.naive.queue:
+            self.now = max(self.now, self.naive.queue[0]["end"])
+
+    @rule(key=st.integers(0, 12))
     def drop(self, key):
         node, model = self.sieve.entries.get(key), self.naive.find(key)
         if node is not None:
@@ -108,8 +127,10 @@ class SieveModel(RuleBasedStateMachine):
         for model in self.naive.queue:
             model["visited"] = False
 
-    @rule()
-    def clear(self):
+    @rule(really=st.integers(0, 3))
+    def clear(self, really):
+        if really:
+            return
         assert self.sieve.clear() == len(self.naive.queue)
         self.naive.queue, self.naive.hand = [], 0
 
@@ -126,6 +147,7 @@ class SieveModel(RuleBasedStateMachine):
 
 
 TestSieveModel = SieveModel.TestCase
+TestSieveModel.settings = settings(max_examples=150, stateful_step_count=60)
 
 
 def test_what_is_used_stays_and_what_is_not_goes():
@@ -198,6 +220,22 @@ def test_nodes_that_lost_their_links_are_linked_anew():
         sieve.put(Node(key, 100.0, 1), 0.0)
     assert len(sieve.entries) == 3
     assert len(sieve) == 3
+
+
+def test_an_equal_key_is_kept_as_the_object_that_came_first():
+    sieve = Sieve(3, None)
+    first, second = (1, "key"), tuple([1, "key"])  # noqa: C409 -- two objects
+    sieve.put(Node(first, 100.0, 1), 0.0)
+    node = Node(second, 100.0, 1)
+    sieve.put(node, 0.0)
+    assert node.key is first
+
+
+def test_a_child_has_a_lock_of_its_own():
+    sieve = Sieve(3, None)
+    sieve._lock.acquire()  # by a thread of the parent's that is not here
+    sieve.renew()
+    assert sieve.put(Node("a", 100.0, 1), 0.0)
 
 
 def test_keys_whose_comparison_uses_the_shelf_are_compared_outside_of_its_lock():

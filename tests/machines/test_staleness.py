@@ -36,6 +36,12 @@ def test_an_answer_is_fresh_then_refreshed_then_only_a_stand_in_then_gone(after,
     assert (100.0 + after < answer.until) == (state is State.FRESH)
 
 
+def test_a_new_answer_has_never_failed_and_is_what_was_answered():
+    answer = stored(took=0.25)
+    assert (answer.key, answer.value, answer.took) == ("key", "value", 0.25)
+    assert (answer.rest, answer.failures, answer.cause) == (0.0, 0, None)
+
+
 def test_without_grace_it_is_only_a_stand_in_once_its_fresh_time_is_over():
     answer = stored(Ages(10.0, 50.0, 0.0, 0.0, None))
     assert answer.state(110.0) is State.STALE
