@@ -596,6 +596,36 @@ def test_a_thread_waits_for_a_connection_no_longer_than_the_patience(path):
         put(store, "other")
 
 
+def test_a_disk_that_does_not_answer_holds_four_readers_and_no_more(path, monkeypatch):
+    from resilient.stores import sqlite
+
+    with closing(SqliteStore(path, patience=0.1)) as store:
+        put(store, "key")
+        front = Front(store, name="x", patience=5)
+        go, inside = threading.Event(), []
+
+        def hang(db, key, now):
+            inside.append(threading.get_ident())
+            go.wait(20)
+            raise OSError
+
+        monkeypatch.setattr(sqlite, "read", hang)
+        results = []
+        readers = [threading.Thread(target=lambda: results.append(front.run("gone", "get", "key"))) for _ in range(12)]
+        for each in readers:
+            each.start()
+        for each in readers[4:]:
+            each.join(0.5)
+        begun = time.monotonic()
+        assert front.run("gone", "get", "key") == "gone"
+        assert time.monotonic() - begun < 0.5
+        assert len(inside) == 4
+        go.set()
+        for each in readers:
+            each.join(10)
+        assert results == ["gone"] * 12
+
+
 def test_a_connection_lost_to_a_signal_is_replaced(store):
     class Cut(BaseException):
         pass
