@@ -7,7 +7,7 @@ from typing import Any
 
 from resilient._guards.timeout import Cut
 from resilient._http.exchange import Exchange
-from resilient._http.pool_health import spoil_surplus
+from resilient._http.pool_health import part_with
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
 from resilient.deadline import ambient, enter, leave
@@ -53,7 +53,7 @@ class SyncExchange(Exchange):
             with contextlib.suppress(Exception):  # the first error tells more
                 response.stream.close()
             raise
-        spoil_surplus(response.stream)
+        part_with(response.stream, retired=False)
         response.stream.close()
         self.response = self.rebuilt(response, chunks)
         return self.response
@@ -93,7 +93,7 @@ class SyncExchange(Exchange):
             return response
         finally:
             leave(token)
-        spoil_surplus(response.stream)
+        part_with(response.stream, retired=False)
         return self.saved(response, chunks)
 
     def raised(self, error: BaseException) -> Any:  # noqa: ANN401
@@ -153,7 +153,7 @@ class AsyncExchange(Exchange):
                 with contextlib.suppress(Exception):  # the first error tells more
                     await response.stream.aclose()
             raise
-        spoil_surplus(response.stream)
+        part_with(response.stream, retired=False)
         await response.stream.aclose()
         self.response = self.rebuilt(response, chunks)
         return self.response
@@ -217,7 +217,7 @@ class AsyncExchange(Exchange):
             return response
         if not whole:
             return response
-        spoil_surplus(response.stream)
+        part_with(response.stream, retired=False)
         return self.saved(response, chunks)
 
     async def raised(self, error: BaseException) -> Any:  # noqa: ANN401

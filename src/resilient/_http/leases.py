@@ -48,6 +48,11 @@ class Lease:
         self.transport = inner.transport
         inner.leases[id(self)] = True
 
+    @property
+    def retired(self) -> bool:
+        """Whether the transport was taken out of service meanwhile."""
+        return self._inner.retired
+
     def release(self, *, ok: bool = True) -> None:
         """End it, after its body was closed; for threads.
 
@@ -89,6 +94,8 @@ class Loan:
     """A place on a transport that is not ours: nothing is counted."""
 
     __slots__ = ("transport",)
+
+    retired = False
 
     def __init__(self, transport: Any) -> None:  # noqa: ANN401 -- of either family
         self.transport = transport

@@ -47,15 +47,16 @@ def lost(transport: Any, leases: Collection[object]) -> int:  # noqa: ANN401 -- 
     return orphans + max(0, stale, garbage if garbage > _GARBAGE else 0)
 
 
-def spoil_surplus(stream: Any) -> None:  # noqa: ANN401
-    """Have a connection closed on which the server sent more than its answer, whose body has just ended.
+def part_with(stream: Any, *, retired: bool) -> None:  # noqa: ANN401
+    """Have a connection closed that nobody may use again, when the body of an answer has just ended.
 
-    The pool would hand the rest to the next request, as its answer. Only for HTTP/1.1: in HTTP/2
-    each answer has a stream of its own.
+    That is one on which the server sent more than its answer: the pool would hand the rest to the
+    next request, as its answer. And one of a pool that was closed meanwhile, which has forgotten
+    it. Only for HTTP/1.1: in HTTP/2 each answer has a stream of its own.
     """
     try:
         state = stream._httpcore_stream._stream._connection._h11_state  # noqa: SLF001 -- there is no public place
-        if state.trailing_data[0]:
+        if retired or state.trailing_data[0]:
             state.send_failed()
     except AttributeError:  # a mock, HTTP/2, or another version
         return

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from resilient._http.pool_health import spoil_surplus
+from resilient._http.pool_health import part_with
 from resilient._policy import NEVER
 from resilient._runtime import awaiting
 from resilient.deadline import ambient, enter, leave
@@ -119,7 +119,7 @@ class Body(Open):
                 break
             ran += now() - began
             yield chunk
-        spoil_surplus(self._stream)
+        part_with(self._stream, retired=exchange.lease is not None and exchange.lease.retired)
         self.close()
 
     def _closed_by(self, error: BaseException) -> BaseException:
@@ -179,7 +179,7 @@ class AsyncBody(Open):
                 raise
             ran += now() - began
             yield chunk
-        spoil_surplus(self._stream)
+        part_with(self._stream, retired=exchange.lease is not None and exchange.lease.retired)
         await self.aclose()
 
     async def _closed_by(self, error: BaseException) -> BaseException:

@@ -314,10 +314,10 @@ def test_a_refresh_behind_a_client_that_is_closed_leaves_no_connection_open(worl
     async def scenario() -> None:
         with FaultServer(answer(200, b"ok", always_stale)) as server:
             for _ in range(20):
-                async with cached(world, cache) as client:
+                async with cached(world, cache, client={"timeout": 1}) as client:
                     await client.get(server.url)
                 refreshing = client.real._transport._cached._io._refreshing
-                for _ in range(200):
+                for _ in range(1400):  # a thread whose socket is closed under it finds out by its read timeout
                     if not refreshing.running:
                         break
                     await world.sleep(0.005)
