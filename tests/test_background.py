@@ -287,7 +287,7 @@ def test_the_room_of_a_loop_that_was_closed_over_its_tasks_is_given_back():
     for task in background._tasks:
         task._log_destroy_pending = False  # what asyncio has to say about it is not our matter
     loop.close()
-    assert background.running == 2
+    assert background.running == 0
 
     async def again():
         assert background.astart(asyncio.sleep, 0)
@@ -303,8 +303,7 @@ def test_a_refused_task_gives_its_room_back():
     async def main():
         loop = asyncio.get_running_loop()
         loop.set_task_factory(lambda *args, **kwargs: fail())
-        with pytest.raises(Down):
-            background.astart(asyncio.sleep, 0)
+        assert not background.astart(asyncio.sleep, 0)
         loop.set_task_factory(None)
 
     asyncio.run(main())

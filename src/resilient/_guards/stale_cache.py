@@ -177,6 +177,7 @@ class StaleCacheGuard(Refreshing):
 
     def _clear(self) -> int:
         self.flights.clear()
+        self.makers.clear()
         return self.shelf.clear() + self.refusals.clear()
 
     def _key(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:

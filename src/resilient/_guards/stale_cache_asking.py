@@ -90,7 +90,7 @@ class Asking(Keeping):
 
     def restored(self, turn: Turn, loaded: Loaded | None, start: Start, args: Any, kwargs: Any) -> None:  # noqa: ANN401
         """Answer with what the store had, if that may be; else the function is called."""
-        if loaded is None or turn.lead is None or not turn.lead.valid:
+        if loaded is None or turn.lead is None or not turn.lead.valid or self.younger(turn.key, loaded.age):
             return
         stored = self.store(turn.key, loaded.value, loaded.age, loaded.took, loaded.kept)
         if stored is None:
@@ -150,6 +150,11 @@ class Asking(Keeping):
 
     def returned(self, turn: Turn, result: Any) -> Any:  # noqa: ANN401
         """Store and share what the function returned; return it, or what stands in for it if it is bad."""
+        bad = self.share(turn, result)
+        return turn.result if bad is not None and self._instead(turn, bad) else result
+
+    def share(self, turn: Turn, result: Any) -> str | None:  # noqa: ANN401
+        """Store what the function returned, and hand it to those who wait; return the name of a bad result."""
         lead, notes = turn.over()
         try:
             bad = self._keep(turn, lead, result, notes)
@@ -157,7 +162,7 @@ class Asking(Keeping):
             lead.fail(error)
             raise
         lead.land(Shared(result, notes, bad))
-        return turn.result if bad is not None and self._instead(turn, bad) else result
+        return bad
 
     def _keep(self, turn: Turn, lead: Lead[Shared], result: Any, notes: tuple[Provenance, ...]) -> str | None:  # noqa: ANN401
         """Store an answer if it is one of the downstream; return the name of a bad one."""

@@ -40,7 +40,9 @@ class Refusal(Node):
     def fresh(self) -> Exception:
         """Return the error as it was, without a traceback."""
         error = self.error
-        error.__cause__, error.__context__, error.__suppress_context__ = self._context
+        given = zip(("__cause__", "__context__", "__suppress_context__"), self._context, strict=True)
+        for name, value in given:
+            BaseException.__setattr__(error, name, value)  # some errors are frozen dataclasses
         if getattr(error, "__notes__", None):
             BaseException.__setattr__(error, "__notes__", list(self._notes))
         return error.with_traceback(None)
@@ -78,6 +80,11 @@ class Keeping(Guard):
                 return stored
         self.counts["not_kept"] += 1
         return None
+
+    def younger(self, key: tuple[Any, ...], age: float) -> bool:
+        """Tell whether what is kept for a key is no older than that: a store did not get the last answer."""
+        stored = self.shelf.entries.get(key)
+        return stored is not None and stored.born >= self.env.now() - age
 
     def _size(self, value: Any) -> int | None:  # noqa: ANN401
         if self._policy.max_bytes is None:

@@ -82,13 +82,15 @@ def _pairs(named: dict[str, Any]) -> list[Any]:
 
 
 def deepened(key: Key) -> Key:
-    """Return a key that also tells what is in tuples by its type; the very same key if there are none."""
-    if any(isinstance(each, (tuple, frozenset)) for each in key):
+    """Return a key that also tells what is in tuples by its type, and 0.0 from -0.0; without them the very same key."""
+    if any(isinstance(each, (tuple, frozenset)) or (type(each) is float and not each) for each in key):
         return (*key, _DEEP, *map(_types, key))
     return key
 
 
 def _types(value: object) -> object:
+    if type(value) is float and not value:
+        return repr(value)
     if isinstance(value, tuple):
         return (type(value), *map(_types, value))
     if isinstance(value, frozenset):

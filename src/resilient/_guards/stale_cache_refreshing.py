@@ -105,7 +105,7 @@ class Refreshing(Asking):
 
     def _refreshed(self, work: Turn, stored: Stored, result: Any) -> None:  # noqa: ANN401
         try:
-            self.returned(work, result)
+            self.share(work, result)
         except Unguardable as error:
             self._count_failure(stored, type(error).__name__, None)
             return

@@ -15,12 +15,15 @@ from collections.abc import Hashable, Iterator
 from threading import Lock
 from typing import Generic, TypeVar
 
+from resilient._machines.itself import finder
+
 
 class Node:
     """Something on the shelf.
 
     Attributes:
         key: What it is found by.
+        mark: The key's hash when it is put on the shelf.
         end: Time from which it is past its time.
         size: Bytes that it counts for.
         hits: How often it was looked at; steps of threads that race may be lost.
@@ -29,12 +32,13 @@ class Node:
 
     """
 
-    __slots__ = ("end", "hits", "key", "newer", "older", "queue", "seen", "size")
+    __slots__ = ("end", "hits", "key", "mark", "newer", "older", "queue", "seen", "size")
 
     def __init__(self, key: Hashable, end: float, size: int) -> None:
         self.key = key
         self.end = end
         self.size = size
+        self.mark = hash(key)
         self.hits = self.seen = 0
         self.older: Node | None = None
         self.newer: Node | None = None
@@ -158,10 +162,11 @@ class Sieve(Generic[N]):
                 self._link(node)
 
     def _take_out(self, node: Node) -> bool:
-        if self.entries.get(node.key) is not node:
+        key = finder(node.key, node.mark)
+        if self.entries.get(key) is not node:
             return False
         self._past += node.hits
-        return self.entries.pop(node.key, None) is node
+        return self.entries.pop(key, None) is node
 
     def _make_room(self, size: int, now: float) -> list[Node]:
         gone = []

@@ -6,6 +6,7 @@ with the call: nobody who left early cuts it short, and nobody hears of what it 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -63,10 +64,12 @@ class Background:
     @property
     def running(self) -> int:
         """How much runs now."""
+        self._sweep()
         return self._most - len(self._room)
 
     def start(self, function: Callable[..., object], /, *args: object) -> bool:
         """Start a plain function in a worker thread; False if there is no room, or no thread."""
+        self._sweep()
         room = self._room
         if not self._enter(room):
             return False
@@ -81,7 +84,7 @@ class Background:
         return True
 
     def astart(self, function: Callable[..., Coroutine[Any, Any, object]], /, *args: object) -> bool:
-        """Start an async function on the running event loop; False if there is no room."""
+        """Start an async function on the running event loop; False if there is no room, or the loop takes none."""
         from resilient._runtime.awaiting import task_and_loop  # noqa: PLC0415 -- only async code loads asyncio
 
         task, loop = task_and_loop()
@@ -98,16 +101,21 @@ class Background:
 
         coroutine = self._arun(function, args)
         try:
-            started = loop.create_task(coroutine, context=detached())
-        except BaseException:
+            started = detached().run(loop.create_task, coroutine)  # some task factories know no context=
+        except BaseException as error:
             coroutine.close()
             room.append(None)
+            if isinstance(error, Exception):  # of the loop's own task factory
+                self._tell(function, error)
+                return False
             raise
         tasks[started] = coroutine
         started.add_done_callback(ended)
         return True
 
     def _start_on_trio(self, function: Callable[..., Coroutine[Any, Any, object]], args: tuple[object, ...]) -> bool:
+        if sys.modules.get("trio") is None:  # nobody runs this but by hand
+            return False
         import trio  # noqa: PLC0415 -- only trio programs have it
 
         room = self._room
@@ -122,10 +130,17 @@ class Background:
                 ends = _cancellation(error, trio.Cancelled)
                 if ends is not None:
                     raise ends from None
+                faults.report(function, error)
             finally:
                 room.append(None)
 
-        trio.lowlevel.spawn_system_task(run, name=function, context=detached())
+        try:
+            trio.lowlevel.spawn_system_task(run, name=function, context=detached())
+        except BaseException as error:
+            room.append(None)
+            if isinstance(error, RuntimeError):  # trio does not run, or is about to end
+                return False
+            raise
         return True
 
     def _enter(self, room: deque[None]) -> bool:
@@ -140,6 +155,9 @@ class Background:
             function(*args)
         except Exception as error:  # noqa: BLE001 -- handed on
             self._tell(function, error)
+        except BaseException as error:  # nobody is there who could see it end the thread
+            faults.report(function, error)
+            raise
 
     async def _arun(self, function: Callable[..., Coroutine[Any, Any, object]], args: tuple[object, ...]) -> None:
         try:

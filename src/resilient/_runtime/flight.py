@@ -32,21 +32,29 @@ class Air(Protocol[T]):
 class Landing(Generic[T]):
     """What a flight came to: a value, or an error that is raised for everybody who waited."""
 
-    __slots__ = ("_error", "_traceback", "_value")
+    __slots__ = ("_context", "_error", "_traceback", "_value")
 
     def __init__(self, value: T | None, error: BaseException | None = None) -> None:
         self._value = value
         self._error = error
         self._traceback = None if error is None else error.__traceback__
+        self._context = None if error is None else error.__context__
 
     def answer(self) -> T:
-        """Return the value or raise the error, whose traceback does not grow from one caller to the next."""
-        try:
-            if self._error is not None:
-                raise self._error.with_traceback(self._traceback)
+        """Return the value or raise the error, whose traceback does not grow from one caller to the next.
+
+        Nor does it get what this caller is handling just now as its context.
+        """
+        error = self._error
+        if error is None:
             return cast("T", self._value)
+        try:
+            raise error.with_traceback(self._traceback)  # noqa: TRY301 -- its context is put right below
+        except BaseException:
+            BaseException.__setattr__(error, "__context__", self._context)
+            raise
         finally:
-            del self  # else the error and this frame would hold each other
+            del self, error  # else the error and this frame would hold each other
 
 
 class Waiter(Protocol[T]):
@@ -138,6 +146,7 @@ class Flight(Generic[T]):
 
     Attributes:
         key: What is asked for.
+        mark: The key's hash when the flight was put where newcomers find it.
         lease: Time at which the leader is taken for lost.
         landing: How it landed, once it has.
         valid: Whether nobody has asked to forget the answer since.
@@ -147,10 +156,11 @@ class Flight(Generic[T]):
 
     """
 
-    __slots__ = ("apart", "key", "landing", "lease", "seat", "valid", "waiting")
+    __slots__ = ("apart", "key", "landing", "lease", "mark", "seat", "valid", "waiting")
 
     def __init__(self, key: Hashable, lease: float) -> None:
         self.key = key
+        self.mark = 0
         self.lease = lease
         self.landing: Landing[T] | None = None
         self.valid = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from resilient._machines.itself import finder
 from resilient._runtime import blocking, live
 from resilient._runtime.flight import Flight, Landing, Lead
 from resilient.clock import Clock
@@ -58,6 +59,7 @@ class Flights(Generic[T]):
     def join(self, key: Hashable, now: float) -> Lead[T] | Flight[T]:
         """Lead a new flight, or return the one that is in the air, to be followed."""
         mine: Flight[T] = Flight(key, now + self._lease)
+        mine.mark = hash(key)
         lead = Lead(self, mine)  # first: should a signal handler raise now, it takes back what follows
         known = self._air.setdefault(key, mine)
         if known is mine:
@@ -128,13 +130,17 @@ class Flights(Generic[T]):
         """Give a new leader its time, and its flight to newcomers."""
         flight.lease = now + self._lease
         flight.valid = True
-        known = self._air.setdefault(flight.key, flight)
+        known = self._air.get(finder(flight.key, flight.mark))
+        if known is not flight:
+            flight.mark = hash(flight.key)
+            known = self._air.setdefault(flight.key, flight)
         flight.apart = None if known is flight else self.forgotten
 
     def drop(self, flight: Flight[T]) -> None:
         """Let newcomers ask anew, if this is the flight that they would follow. Takes no lock."""
-        if self._air.get(flight.key) is flight:
-            self._air.pop(flight.key, None)
+        key = finder(flight.key, flight.mark)
+        if self._air.get(key) is flight:
+            self._air.pop(key, None)
 
     def forget(self, key: Hashable) -> None:
         """Let newcomers ask anew: who waits already gets the answer of the flight in the air."""
