@@ -197,6 +197,7 @@ def _http_intro(effort: dict[str, Any]) -> str:
         "Multiples of a bare client's `client.get()`, with the quartiles of the rounds in parentheses.\n"
         "Over loopback the server is another process and the connection is kept. Time is the thread's own\n"
         "processor time, with the collector on. No peer has the whole pipeline: they have one policy, or two.\n"
+        "A fresh hit sends nothing; it pays for an answer that is still to be read, which the bare mock does not.\n"
         f"Effort: {effort['rounds']} rounds of {effort['milliseconds']:g} ms for each client."
     )
 
