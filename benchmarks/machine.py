@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 import sysconfig
 from importlib import metadata
@@ -19,7 +20,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "python": sys.version.replace("\n", " "),
         "implementation": platform.python_implementation(),
-        "build": sysconfig.get_config_var("CONFIG_ARGS") or "unknown",
+        "build": _build(),
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
         "versions": versions(),
     }
@@ -51,3 +52,13 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def _build() -> list[str]:
+    """Return how this Python was configured, as far as it says something about speed; no folders."""
+    given = shlex.split(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return [
+        each
+        for each in given
+        if each.startswith(("--enable-", "--with-", "--disable-", "--without-")) and "/" not in each
+    ]
