@@ -29,10 +29,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 # Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
 LONG = (
     "tests/cache/suite/",
+    "tests/cache/test_cache_model.py",
+    "tests/idempotency/test_book.py",
     "tests/idempotency/test_crashes.py",
+    "tests/idempotency/test_end_to_end.py",
+    "tests/idempotency/test_review_steps.py",
+    "tests/machines/",
     "tests/stores/test_crash.py",
     "tests/stores/test_model.py",
+    "tests/stores/test_sqlite_damage.py",
     "tests/test_http_soak.py",
+    "tests/test_stale_cache_model.py",
 )
 
 
