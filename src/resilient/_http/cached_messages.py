@@ -57,7 +57,7 @@ def replied(family: Family, env: Env, reply: Reply) -> Any:  # noqa: ANN401
             env.emit("resilient.cache.stale_served", policy=made.served_by, age=made.age, cause=made.reason)
     stream = family.byte_stream(reply.body)
     response = family.response(reply.status, headers=reply.fields, stream=stream, extensions=extensions)
-    if not any(len(name) == _CODED and name.lower() == b"content-encoding" for name, _ in reply.fields):
+    if not _coded(reply.fields):
         # A client that reads it at once finds it read, which saves a fifth of its work; whoever streams, streams.
         response._content = reply.body  # noqa: SLF001 -- where both families look first
         response.elapsed = _NO_TIME
@@ -68,8 +68,13 @@ def in_memory(family: Family, response: Any) -> bytes | None:  # noqa: ANN401
     """Return the raw body of a response that needs no network to be read, or None."""
     if type(response.stream) is family.byte_stream:
         return b"".join(response.stream)
-    coded = any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)
-    return None if coded else getattr(response, "_content", None)  # a transport around the network has read it
+    # Where a transport around the network has read it.
+    return None if _coded(response.headers.raw) else getattr(response, "_content", None)
+
+
+def _coded(fields: Fields) -> bool:
+    """Tell whether a body is not what it says, but a coding of that."""
+    return any(len(name) == _CODED and name.lower() == b"content-encoding" for name, _ in fields)
 
 
 def spent(response: Any) -> bool:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """How a request is answered with a cache: from the store, or from behind it, which may fill the store.
 
-`quick` answers what a fresh stored response can answer, where the store does not block; all else
-goes through `answer`.
+`quick`, and `aquick` where a task would have to wait for the store, answer what a fresh stored
+response can answer; all else goes through `answer`.
 """
 
 from __future__ import annotations
@@ -11,24 +11,7 @@ from typing import TYPE_CHECKING
 
 from resilient.cache.case import Case
 from resilient.cache.looking import look
-from resilient.cache.messages import (
-    Answering,
-    Asked,
-    Background,
-    Call,
-    Close,
-    Command,
-    Fields,
-    Flow,
-    Got,
-    Now,
-    Outcome,
-    Pass,
-    Read,
-    Reply,
-    Send,
-    Sink,
-)
+from resilient.cache.messages import Answering, Asked, Got, Now, Send
 from resilient.cache.placing import passed
 from resilient.cache.quick import aquick, quick
 from resilient.cache.wanted import SAFE, wanted
@@ -38,26 +21,7 @@ from resilient.errors import ConfigError, Unguardable
 if TYPE_CHECKING:
     from resilient.cache.config import HttpCache
 
-__all__ = [
-    "Asked",
-    "Background",
-    "Call",
-    "Close",
-    "Command",
-    "Fields",
-    "Flow",
-    "Got",
-    "Outcome",
-    "Pass",
-    "Read",
-    "Reply",
-    "Send",
-    "Sink",
-    "answer",
-    "aquick",
-    "failed",
-    "quick",
-]
+__all__ = ["answer", "aquick", "failed", "quick"]
 
 
 def failed(error: Exception) -> bool:

@@ -349,11 +349,11 @@ def test_a_store_never_fails_or_delays_a_call(world: World, hangs: bool) -> None
 def test_a_fault_of_the_cache_itself_never_costs_an_answer(
     world: World, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resilient.cache import flow
+    from resilient.cache import flow, messages
 
     def faulty(*arguments: Any) -> Any:
         if when == "after":
-            yield flow.Send(None)
+            yield messages.Send(None)
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(flow, "answer", faulty)
