@@ -35,8 +35,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "testing",
         "__init__",
         "cache idempotency",
+        "telemetry",
+        "control",
         "_http _deadline_reader",
         "httpx httpx2 asgi wsgi",
+        "prometheus otel",
+        "admin",
+        "cli",
     )
 )
 POLICIES = next(layer for layer in LAYERS if "retry" in layer)
@@ -61,7 +66,12 @@ OPTIONAL = {
     "trio": frozenset({"_runtime", "clock", "timeout", "testing"}),
 }
 # Modules that nobody imports but the tool they are made for; they may import it at once.
-DOORS = {"testing_plugin": "pytest", "httpx": "httpx", "httpx2": "httpx2"}
+DOORS = {
+    "testing_plugin": "pytest",
+    "httpx": "httpx",
+    "httpx2": "httpx2",
+    "admin": "anyio pydantic starlette uvicorn",
+}
 
 TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
 
@@ -139,7 +149,7 @@ def complaints(module: str, source: str, package: str = "resilient", part: str =
                 found.append(f"{where} imports {each.name}, which is not below it")
         elif module == "_machines" and top in IMPURE:
             found.append(f"{where} imports {top}: time and randomness are arguments of a machine")
-        elif top not in sys.stdlib_module_names and DOORS.get(module) != top:
+        elif top not in sys.stdlib_module_names and top not in DOORS.get(module, "").split():
             if module not in OPTIONAL.get(top, ()):
                 found.append(f"{where} imports {top}, which the core does not depend on")
             elif not each.late and not each.types:

@@ -1,0 +1,1 @@
+"""The control directory: what operators want, kept where every process of the host sees it."""
