@@ -63,6 +63,7 @@ OPTIONAL = {
     "anyio": frozenset({"_runtime"}),
     "http_sf": frozenset({"_http", "cache", "idempotency"}),
     "rfc8785": frozenset({"idempotency"}),
+    "rich": frozenset({"cli"}),
     "trio": frozenset({"_runtime", "clock", "timeout", "testing"}),
 }
 # Modules that nobody imports but the tool they are made for; they may import it at once.
@@ -71,6 +72,7 @@ DOORS = {
     "httpx": "httpx",
     "httpx2": "httpx2",
     "admin": "anyio pydantic starlette uvicorn",
+    "cli": "typer",
 }
 
 TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"

@@ -1,0 +1,42 @@
+"""How the command ends: its exit codes, and the one exception that carries them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["APPLIED", "PARTLY", "REFUSED", "UNREACHABLE", "UNSAFE_BIND", "USAGE", "Stop"]
+
+APPLIED: Final = 0
+"""Done, and in force in every live process."""
+
+USAGE: Final = 2
+"""The command line was wrong; nothing was done."""
+
+REFUSED: Final = 3
+"""Understood and refused, by a rule or because something is not as expected; nothing was done."""
+
+PARTLY: Final = 4
+"""Done, and not yet acknowledged by every live process."""
+
+UNREACHABLE: Final = 5
+"""There is no control directory, or it cannot be used."""
+
+UNSAFE_BIND: Final = 78
+"""The admin server was asked to listen where it would not be safe."""
+
+
+class Stop(Exception):  # noqa: N818 -- it ends the command; the code says whether that is an error
+    """End the command with a message on stderr.
+
+    Args:
+        code: Exit code, one of this module's.
+        message: What happened, for people.
+        hints: What to do about it, one line each.
+
+    """
+
+    def __init__(self, code: int, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hints = hints
