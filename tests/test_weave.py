@@ -108,7 +108,7 @@ def test_no_text_of_the_users_becomes_source() -> None:
 def test_two_policies_of_a_kind_keep_their_names_apart() -> None:
     template = "kept_ = made_()\n<inner>\nused_(kept_)\n"
     source = render(
-        Shape((Layer(template), Layer(template)), "result = call(ARGS)\n", 0, frozenset({"sync"}), "a0", "a0")
+        Shape((Layer(template, 0), Layer(template, 1)), "result = call(ARGS)\n", 0, frozenset({"sync"}), "a0", "a0")
     )
     assert source == (
         "def guarded(a0):\n    kept_0 = made_0()\n    kept_1 = made_1()\n    result = call(a0)\n"
@@ -118,7 +118,7 @@ def test_two_policies_of_a_kind_keep_their_names_apart() -> None:
 
 def test_conditional_lines_follow_their_flags() -> None:
     template = "one_()  #: a\ntwo_()  #: !a\nthree_()  #: a & b\n<inner>\n"
-    layer = Layer(template, frozenset({"a"}))
+    layer = Layer(template, 0, frozenset({"a"}))
     source = render(Shape((layer,), "result = call()\n", 0, frozenset({"sync"}), "", ""))
     assert "one_0()" in source
     assert "two_0()" not in source

@@ -21,15 +21,37 @@ Colour = Literal["sync", "async"]
 NEVER = math.inf
 
 
-class Env:
-    """What all guards of one pipeline share: its name, classifier, clock and randomness."""
+class Gating(Protocol):
+    """What policies and the weaver ask of the gate of a downstream."""
 
-    __slots__ = ("__weakref__", "classifier", "clock", "downstream")
+    @property
+    def retries(self) -> bool:
+        """Whether failed attempts may be repeated."""
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a refusal of the gate reaches the caller past any fallback."""
+
+    def follow_clock(self) -> None:
+        """Carry the holds over to the clock that is now in force."""
+
+    def renew(self) -> None:
+        """Start afresh in a forked child."""
+
+
+class Env:
+    """What all guards of one pipeline share: its name, classifier, clock and randomness, its gate and inlays."""
+
+    __slots__ = ("__weakref__", "classifier", "clock", "downstream", "gate", "inlaid")
+
+    gate: Gating
+    inlaid: dict[object, Guard]
 
     def __init__(self, downstream: str, classifier: Classifier) -> None:
         self.downstream = downstream
         self.classifier = classifier
         self.clock: _clock.Clock = _clock.current()
+        self.inlaid = _NOTHING_INLAID
 
     def now(self) -> float:
         """Return the current time on the pipeline's clock, in seconds."""
@@ -44,6 +66,10 @@ class Env:
         """Return the earlier of an enclosing timeout's end and the ambient deadline."""
         soonest = ambient()
         return min(soonest, end)
+
+
+_NOTHING_INLAID: dict[object, Guard] = {}
+"""Shared by all until something is."""
 
 
 class Policy(Protocol):
@@ -87,6 +113,11 @@ class Guard:
     def names_of(self, function: Callable[..., Any]) -> Mapping[str, object]:  # noqa: ARG002 -- most guards treat all alike
         """Return what injected names stand for in one decorated function; refuse one that cannot be guarded."""
         return {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call may wait here before it goes on."""
+        return False
 
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people and metrics."""

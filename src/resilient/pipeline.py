@@ -8,13 +8,12 @@ from typing import Any, TypeVar, cast
 
 from resilient import _check, explain, registry
 from resilient._guards.timeout import TimeoutGuard
-from resilient._policy import NEVER, Colour, Policy
+from resilient._policy import NEVER, Colour, Guard, Policy
 from resilient._weave.assembly import Assembly, assemble
 from resilient._weave.colour import AsyncThrough, Through, colour_of
 from resilient._weave.variants import guarding, with_limits
-from resilient.breaker import CircuitBreaker
 from resilient.explain import Finding
-from resilient.holds import Hold
+from resilient.operated import Operated
 from resilient.outcome import Classifier
 from resilient.permit import PermitRequest
 
@@ -27,7 +26,7 @@ _MOST_OPTIONS = 64
 Origin = tuple[Callable[..., Any], tuple[Any, ...]] | None
 
 
-class Pipeline:
+class Pipeline(Operated):
     """Guard calls to one downstream with policies, outermost first.
 
     One object serves plain functions, threads, asyncio and trio. A pipeline of the same name
@@ -133,9 +132,9 @@ class Pipeline:
         Only the policies that admit take part. `permit.succeeded()`, `.failed(error)` and
         `.dropped()` settle it, from any thread; a clean exit is a success.
         """
-        limits = []
+        limits: list[tuple[Guard, float]] = []
         nearest = NEVER
-        for guard in self._assembly.active:
+        for guard in self._assembly.admitting:
             if isinstance(guard, TimeoutGuard):
                 nearest = min(nearest, guard.seconds)
             elif hasattr(guard, "enter"):
@@ -181,47 +180,6 @@ class Pipeline:
             if len(self._options) < _MOST_OPTIONS:
                 self._options[key] = variant
         return variant
-
-    # -- operating ---------------------------------------------------------------------------
-
-    def __getitem__(self, kind: type[Policy] | int) -> Any:  # noqa: ANN401 -- each policy has its own guard
-        """Return the live state of a policy, by its class (the first one) or its position.
-
-        Raises:
-            KeyError: If the pipeline has no such policy.
-
-        """
-        for position, guard in enumerate(self._assembly.guards):
-            if position == kind or (isinstance(kind, type) and isinstance(guard.policy, kind)):
-                return guard
-        message = f"{self.name!r} has no policy {kind!r}; it has {[each.kind for each in self.policies]}"
-        raise KeyError(message)
-
-    def hold(self, mode: str, *, reason: str, expires: _check.Duration | None = None, actor: str = "") -> Hold:
-        """Override the breaker by hand: "forced_open", "forced_closed" or "observe".
-
-        Several holds can coexist; the most restrictive one wins, and each is released by itself.
-
-        Args:
-            mode: What to do with calls while the hold lasts.
-            reason: Why; shown to operators.
-            expires: Seconds until the hold ends by itself, or None.
-            actor: Who asked for it.
-
-        Raises:
-            KeyError: If the pipeline has no circuit breaker to hold.
-
-        """
-        hold: Hold = self[CircuitBreaker].hold(mode, reason=reason, expires=expires, actor=actor)
-        return hold
-
-    def snapshot(self) -> dict[str, object]:
-        """Return the state of every policy as plain data, keyed by its label."""
-        return {guard.label: guard.snapshot() for guard in self._assembly.guards}
-
-    def resting(self) -> bool:
-        """Tell whether a fresh pipeline would behave just the same."""
-        return all(guard.resting() for guard in self._assembly.guards)
 
     def explain(self) -> str:
         """Say what is configured, in what order, and what would surprise you."""

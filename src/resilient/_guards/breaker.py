@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from resilient import _check
 from resilient._guards import breaker_news as news
+from resilient._guards.breaker_permit import Permit
 from resilient._machines.breaker import BreakerMachine
 from resilient._machines.holds import FORCED_OPEN, Entry
 from resilient._machines.probes import Ticket
@@ -26,22 +27,6 @@ class BreakerPolicy(Policy, Protocol):
     @property
     def settings(self) -> Settings:
         """The configuration in plain numbers."""
-
-
-class Permit:
-    """A call that the machine follows by itself: a probe, a timed call, one under a hold."""
-
-    __slots__ = ("_guard", "ticket")
-
-    def __init__(self, guard: BreakerGuard, ticket: Ticket) -> None:
-        self._guard = guard
-        self.ticket = ticket
-
-    def succeed(self, _: None = None) -> None:
-        """Settle as a success."""
-        self._guard.settle(self.ticket, Outcome.SUCCESS)
-
-    step = succeed
 
 
 class BreakerGuard(Guard):
@@ -91,7 +76,7 @@ class BreakerGuard(Guard):
         """Return a permit or raise `BreakerOpen`; the way of every call that has no fast path."""
         now = self._now()
         answer = self.machine.admit(now, self.env.clock.random())
-        self._publish()
+        self.publish()
         if isinstance(answer, Refusal):
             raise self.refusal(answer.retry_after, answer.reason)
         return Permit(self, answer) if isinstance(answer, Ticket) else answer
@@ -119,7 +104,7 @@ class BreakerGuard(Guard):
     def settle(self, permit: Window | Ticket, outcome: Outcome, hint: float | None = None) -> None:
         """Record an outcome with the machine and tell what came of it."""
         self.machine.settle(permit, outcome, self._now(), self.env.clock.random(), hint)
-        self._publish()
+        self.publish()
 
     def enter(self, end: float) -> Window | Permit:  # noqa: ARG002 -- a breaker never waits
         """Return a permit or raise `BreakerOpen`."""
@@ -164,8 +149,12 @@ class BreakerGuard(Guard):
         entry = new_entry(mode, reason, actor, expires, now)
         self.machine.hold(entry, now, self.env.clock.random())
         news.held(self.env, self.label, "applied", entry)
-        self._publish()
+        self.publish()
         return self._held(entry, now)
+
+    def impose(self, entries: Iterable[Entry], gone: Iterable[str]) -> None:
+        """Put the gate's holds on the breaker and take others away; `publish` tells what came of it."""
+        self.machine.impose(entries, gone, self._now(), self.env.clock.random())
 
     def holds(self) -> tuple[Hold, ...]:
         """Return the holds that are there, masked ones included."""
@@ -174,7 +163,7 @@ class BreakerGuard(Guard):
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people, metrics and `restore`."""
         data = self.machine.snapshot(self._now(), self.env.clock.random())
-        self._publish()
+        self.publish()
         return {"breaker": self.label, **data}
 
     def restore(self, snapshot: Mapping[str, object], *, age: _check.Duration = 0.0) -> None:
@@ -189,12 +178,17 @@ class BreakerGuard(Guard):
 
         """
         self.machine.restore(snapshot, self._now(), _check.seconds("age", age, zero=True))
-        self._publish()
+        self.publish()
 
     def reset(self) -> None:
         """Close and forget the history; holds stay in force."""
         self.machine.reset(self._now(), self.env.clock.random())
-        self._publish()
+        self.publish()
+
+    def probe(self) -> None:
+        """Let a few calls pass now, if the breaker is open; their outcome closes it or opens it again."""
+        self.machine.probe(self._now(), self.env.clock.random())
+        self.publish()
 
     def reconfigure(self, policy: BreakerPolicy) -> None:
         """Judge the same history by new settings, from the next failure on.
@@ -203,7 +197,7 @@ class BreakerGuard(Guard):
         """
         self.machine.reconfigure(policy.settings, self._now(), self.env.clock.random())
         self._policy = policy
-        self._publish()
+        self.publish()
 
     def resting(self) -> bool:
         """Tell whether nothing would be lost with this breaker but old outcomes while closed."""
@@ -235,12 +229,13 @@ class BreakerGuard(Guard):
 
         def release(name: str) -> bool:
             there = self.machine.release(name, self._now(), self.env.clock.random())
-            self._publish()
+            self.publish()
             return there
 
         expires = None if entry.until == math.inf else entry.until - now
         return Hold(entry.mode, entry.reason, entry.actor, expires, entry.id, release, active)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Tell what the machine has to tell."""
         if self.machine.news:
             news.publish(self.env, self.label, self.machine.news)

@@ -20,6 +20,8 @@ def publish(env: Env, breaker: str, news: list[Transition | HoldEnded]) -> None:
         if not events.wanted():
             continue
         if isinstance(event, HoldEnded):
+            if event.entry.lent:  # the gate that put it there tells
+                continue
             held(env, breaker, "expired" if event.expired else "released", event.entry)
         elif not event.shadow:
             env.emit("resilient.breaker.transition", **_moved(breaker, event))
@@ -37,6 +39,7 @@ def held(env: Env, breaker: str, what: str, entry: Entry) -> None:
         mode=entry.mode,
         reason=entry.reason,
         actor=entry.actor,
+        percent=entry.percent,
         expires=remaining,
     )
 

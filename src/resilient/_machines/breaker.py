@@ -6,7 +6,7 @@ It also keeps what the fast path reads without the lock: `window`, and `shut`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from threading import Lock
 
@@ -125,6 +125,23 @@ class BreakerMachine:
             there = self._held.release(name, now)
             self._refresh()
         return there
+
+    def impose(self, entries: Iterable[Entry], gone: Iterable[str], now: float, draw: float) -> None:
+        """Put holds on the breaker and take others away, in one step."""
+        with self._lock:
+            self._catch_up(Moment(now, draw))
+            for entry in entries:
+                self._held.hold(entry, now)
+            for name in gone:
+                self._held.release(name, now)
+            self._refresh()
+
+    def probe(self, now: float, draw: float) -> None:
+        """Go from open to half-open now."""
+        with self._lock:
+            self._catch_up(Moment(now, draw))
+            self._held.probe(now)
+            self._refresh()
 
     def reset(self, now: float, draw: float) -> None:
         """Close with an empty history; holds stay in force."""

@@ -18,7 +18,7 @@ from resilient._machines.holds import (
 )
 from resilient._machines.probes import UNCOUNTED, Ticket
 from resilient._machines.recovery import lowered
-from resilient._machines.states import CLOSED, Moment, Refusal, Transition
+from resilient._machines.states import CLOSED, OPEN, Moment, Refusal, Transition
 from resilient._machines.tally import Totals
 from resilient._machines.window import Window
 
@@ -68,9 +68,14 @@ class HeldCircuit:
         return answer
 
     def hold(self, entry: Entry, now: float) -> None:
-        """Add a hold to those already there."""
-        self.holds = (*self.holds, entry)
+        """Add a hold to those already there; one of the same name is replaced."""
+        self.holds = (*(each for each in self.holds if each.id != entry.id), entry)
         self._follow(now, "override")
+
+    def probe(self, now: float) -> None:
+        """Let a few calls pass, if nobody passes now."""
+        if self.circuit.state == OPEN:
+            self.circuit.half_open(now, "probe", operator=True)
 
     def release(self, name: str, now: float) -> bool:
         """End a hold; tell whether it was still there."""

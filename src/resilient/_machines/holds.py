@@ -12,8 +12,16 @@ FORCED_OPEN: Final = "forced_open"
 FORCED_CLOSED: Final = "forced_closed"
 OBSERVE: Final = "observe"
 
+NO_RETRIES: Final = "no_retries"
+
 MODES: Final = (FORCED_OPEN, OBSERVE, FORCED_CLOSED)
-"""What a hold can ask for, the most restrictive first."""
+"""What a hold can ask of a breaker, the most restrictive first."""
+
+ALL_MODES: Final = (*MODES, NO_RETRIES)
+"""What a hold can ask of a downstream."""
+
+DISPOSITIONS: Final = ("fallback", "reject")
+"""Whether a Fallback of the pipeline may answer for what a hold refuses, or the refusal reaches the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +30,13 @@ class Entry:
 
     Attributes:
         id: Unique name.
-        mode: One of `MODES`.
+        mode: One of `ALL_MODES`.
         reason: Why, for people.
         actor: Who, for people.
         until: Time at which it ends by itself, infinite for never.
+        percent: The share of calls that `FORCED_OPEN` refuses; a breaker is held by the whole only.
+        disposition: One of `DISPOSITIONS`.
+        lent: Whether a gate put it on a breaker, and tells of it.
 
     """
 
@@ -34,6 +45,9 @@ class Entry:
     reason: str
     actor: str
     until: float = math.inf
+    percent: int = 100
+    disposition: str = "fallback"
+    lent: bool = False
 
 
 def in_force(entries: Iterable[Entry]) -> str:

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
-from typing import Any, NoReturn
+from types import CoroutineType, FunctionType
+from typing import Any
 
 from resilient import _check
+from resilient._gate.gate import GateGuard, gate_of
+from resilient._gate.held import renew as renew_gates
+from resilient._guards.breaker import BreakerGuard
 from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._runtime import live
 from resilient._runtime.ledger import ledger
-from resilient._weave import weaver
-from resilient._weave.colour import colour_of
+from resilient._weave import inlays, layers, weaver
+from resilient._weave.checked import CHECKED, GENERATORS, PLAIN, checked, refuse
 from resilient._weave.template import Layer, Shape, render
 from resilient.clock import Clock
-from resilient.errors import Unguardable
 from resilient.outcome import Classifier
 from resilient.timeout import call_template
-
-PLAIN = """
-result = AWAIT CALL
-"""
-
-# A plain function may turn out to return a coroutine: nobody would await it inside the policies.
-CHECKED = """
-if type(result) is coroutine:
-    refuse(result)
-if type(result) in generators:             #: through
-    checked(result, call)                  #: through
-"""
-
-_GENERATORS = frozenset({GeneratorType, AsyncGeneratorType})
 
 _enabled = True
 
@@ -40,11 +28,12 @@ _enabled = True
 class Assembly:
     """Guards in order, outermost first, and every function woven from them that is alive."""
 
-    __slots__ = ("__weakref__", "_through", "_woven", "env", "guards")
+    __slots__ = ("__weakref__", "_inner", "_through", "_woven", "env", "guards")
 
-    def __init__(self, env: Env, guards: Sequence[Guard]) -> None:
+    def __init__(self, env: Env, guards: Sequence[Guard], *, inner: bool = False) -> None:
         self.env = env
         self.guards = tuple(guards)
+        self._inner = inner
         self._woven: dict[int, weakref.ref[FunctionType]] = {}
         self._through: dict[tuple[Colour, tuple[str, str]], FunctionType] = {}
         live.add(self)
@@ -82,6 +71,14 @@ class Assembly:
         """The guards that are woven in: all of them, or none while policies are left out."""
         return self.guards if _enabled else ()
 
+    @property
+    def admitting(self) -> list[Guard]:
+        """Timeouts, and what asks whether a two-step call may pass, outermost first."""
+        return layers.admitting(self.env, self.guards) if _enabled else []
+
+    def _layers(self) -> list[tuple[int, Guard]]:
+        return layers.numbered(self.env, self.guards, inner=self._inner)
+
     def source(self, colour: Colour) -> str:
         """Return the source that functions of a colour are woven into."""
         return render(self._shape(colour, weaver.ANYTHING))
@@ -103,16 +100,19 @@ class Assembly:
         """Start afresh in a forked child."""
         for guard in self.guards:
             guard.renew()
+        self.env.gate.renew()
 
     def use_clock(self, clock: Clock) -> None:
         """Run on another clock from here on."""
         self.env.clock = clock
         for guard in self.guards:
             guard.follow_clock()
+        self.env.gate.follow_clock()
         self.reweave()
 
     def _shape(self, colour: Colour, form: tuple[str, str]) -> Shape:
         guards = self.active
+        woven = self._layers() if _enabled else []
         timeouts = [guard for guard in guards if isinstance(guard, TimeoutGuard)]
         streamed = form == weaver.EXCHANGE
         hops = colour == "sync" and not streamed and not all(guard.policy.cooperative for guard in timeouts)
@@ -129,7 +129,8 @@ class Assembly:
             flags.add("streamed")
         return Shape(
             layers=tuple(
-                Layer(guard.policy.template, guard.flags(colour), isinstance(guard, TimeoutGuard)) for guard in guards
+                Layer(guard.policy.template, number, guard.flags(colour), isinstance(guard, TimeoutGuard))
+                for number, guard in woven
             ),
             core=core,
             owner=guards.index(timeouts[-1]) if timeouts else 0,
@@ -150,20 +151,21 @@ class Assembly:
             "NEVER": NEVER,
             "ledger": ledger,
             "coroutine": CoroutineType,
-            "generators": _GENERATORS,
-            "refuse": _refuse,
-            "checked": _checked,
+            "generators": GENERATORS,
+            "refuse": refuse,
+            "checked": checked,
             "awaited": _check.awaited,
         }
-        for position, guard in enumerate(self.guards):
+        for number, guard in self._layers():
             for name, value in guard.names(colour).items():
-                names[f"{name.removesuffix('_')}_{position}"] = value
+                names[f"{name.removesuffix('_')}_{number}"] = value
         return names
 
 
 def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> Assembly:
     """Make fresh state for a pipeline."""
     env = Env(name, classifier)
+    gate = env.gate = GateGuard(env)
     kinds = [policy.kind for policy in policies]
     guards = [
         policy.bind(env, policy.kind if kinds.count(policy.kind) == 1 else f"{policy.kind}_{position}")
@@ -172,6 +174,7 @@ def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> A
     for position, guard in enumerate(guards):
         guard.placed(guards[:position], guards[position + 1 :])
         guard.encloses(_Inside(env, guards[position + 1 :]))
+    gate.breakers = tuple(guard for guard in guards if isinstance(guard, BreakerGuard))
     return Assembly(env, guards)
 
 
@@ -188,7 +191,7 @@ class _Inside:
     def __call__(self, colour: Colour) -> FunctionType:
         """Return the woven function that gets what it guards with each call."""
         if self._assembly is None:
-            self._assembly = Assembly(self._env, self._guards)
+            self._assembly = Assembly(self._env, self._guards, inner=True)
         return self._assembly.through(colour)
 
 
@@ -196,34 +199,29 @@ def _colour_of(woven: FunctionType) -> Colour:
     return "async" if woven.__code__.co_flags & 0x80 else "sync"
 
 
-def _refuse(coroutine: CoroutineType[Any, Any, Any]) -> NoReturn:
-    coroutine.close()
-    name = coroutine.__qualname__
-    message = (
-        f"a plain function returned the coroutine of {name!r}, which no policy would see the end of: "
-        "guard the async function itself, or use acall()"
-    )
-    raise Unguardable(message)
-
-
-def _checked(result: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any], function: Callable[..., Any]) -> None:
-    """Refuse a generator made by a generator function; one that a plain function hands on is its answer."""
-    try:
-        colour_of(function)
-    except Unguardable:
-        if isinstance(result, GeneratorType):
-            result.close()
-        raise
-
-
 def enable(on: bool) -> bool:  # noqa: FBT001 -- a switch
     """Weave policies in, or leave them all out, in every function of the process; return what was before."""
     global _enabled
     before, _enabled = _enabled, on
-    for member in live.members():
-        if isinstance(member, Assembly):
-            member.reweave()
+    inlays.reweave_all()
     return before
 
 
+def gates() -> list[GateGuard]:
+    """Return the gates of every pipeline alive."""
+    found = {id(member.env): gate_of(member.env) for member in live.members() if isinstance(member, Assembly)}
+    return list(found.values())
+
+
+def weave_gate(env: Env) -> None:
+    """Weave the gate of one pipeline into its functions, as it is about to be needed."""
+    gate = gate_of(env)
+    if not gate.on:
+        gate.woven = True
+        for member in live.members():
+            if isinstance(member, Assembly) and member.env is env:
+                member.reweave()
+
+
 live.renewing(weaver.renew)
+live.renewing(renew_gates)

@@ -30,12 +30,14 @@ class Layer:
 
     Attributes:
         template: The policy's fast path.
+        number: Told apart by it are the names of its own.
         flags: The conditional lines that apply, apart from the colour.
         bounds: Whether the layer assigns `end_` and `cut_` for what it encloses.
 
     """
 
     template: str
+    number: int
     flags: frozenset[str] = frozenset()
     bounds: bool = False
 
@@ -47,7 +49,7 @@ class Shape:
     Attributes:
         layers: From the outermost policy to the innermost.
         core: The template of the call itself.
-        owner: Position of the policy that the core's own names belong to.
+        owner: Number of the policy that the core's own names belong to.
         flags: Flags of all layers: the colour, `timed`, `hop`, `streamed`.
         parameters: The woven function's parameter list.
         arguments: How it hands them on.
@@ -70,15 +72,15 @@ def render(shape: Shape) -> str:
     """Return the source of the woven function of a shape."""
     lines = ["", HOLE]
     end, cut, before = "NEVER", "None", "NEVER"
-    for position, layer in enumerate(shape.layers):
+    for layer in shape.layers:
         flags = shape.flags | layer.flags
         if layer.bounds and end == "NEVER":
             flags |= {"outermost"}
-            before = f"around_{position}"
+            before = f"around_{layer.number}"
         words = {"END": end, "CUT": cut, "ARGS": shape.arguments, "KEY": shape.key}
-        lines = _fill(lines, _lines(layer.template, flags, position, words))
+        lines = _fill(lines, _lines(layer.template, flags, layer.number, words))
         if layer.bounds:
-            end, cut = f"end_{position}", f"cut_{position}"
+            end, cut = f"end_{layer.number}", f"cut_{layer.number}"
     target, arguments = "call", shape.arguments
     if "streamed" in shape.flags:
         target, arguments = "exchange.attempt", f"{end}, {cut}, {'began' if 'timed' in shape.flags else 'now()'}"
@@ -95,7 +97,7 @@ def render(shape: Shape) -> str:
     return "\n".join([f"{head}({shape.parameters}):", *(_STEP + line for line in body)]) + "\n"
 
 
-def _lines(text: str, flags: frozenset[str], position: int, words: dict[str, str]) -> list[str]:
+def _lines(text: str, flags: frozenset[str], number: int, words: dict[str, str]) -> list[str]:
     kept = []
     for line in text.strip("\n").split("\n"):
         condition = _CONDITION.search(line)
@@ -103,7 +105,7 @@ def _lines(text: str, flags: frozenset[str], position: int, words: dict[str, str
             if not _applies(condition[1], flags):
                 continue
             line = line[: condition.start()]  # noqa: PLW2901 -- the condition is no code
-        kept.append(_translate(line, flags, position, words))
+        kept.append(_translate(line, flags, number, words))
     return kept
 
 
@@ -114,9 +116,9 @@ def _applies(condition: str, flags: frozenset[str]) -> bool:
     )
 
 
-def _translate(line: str, flags: frozenset[str], position: int, words: dict[str, str]) -> str:
+def _translate(line: str, flags: frozenset[str], number: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
-    line = _OWN.sub(rf"\1_{position}", line)
+    line = _OWN.sub(rf"\1_{number}", line)
     return re.sub(r"\b(END|CUT|BEFORE|ARGS|KEY|TARGET|CALL)\b", lambda found: words[found[0]], line)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLIED", "PARTLY", "REFUSED", "UNREACHABLE", "UNSAFE_BIND", "USAGE", "Stop"]
+__all__ = ["APPLIED", "FOUND", "PARTLY", "REFUSED", "UNREACHABLE", "UNSAFE_BIND", "USAGE", "Stop"]
 
 APPLIED: Final = 0
 """Done, and in force in every live process."""
 
+FOUND: Final = 1
+"""A check (`doctor`, `audit --verify`) found something wrong, or the command was interrupted."""
+
 USAGE: Final = 2
-"""The command line was wrong; nothing was done."""
+"""The command line or a settings file was wrong; nothing was done."""
 
 REFUSED: Final = 3
 """Understood and refused, by a rule or because something is not as expected; nothing was done."""
@@ -30,12 +33,12 @@ class Stop(Exception):  # noqa: N818 -- it ends the command; the code says wheth
 
     Args:
         code: Exit code, one of this module's.
-        message: What happened, for people.
+        message: What happened, for people; empty if everything is said already.
         hints: What to do about it, one line each.
 
     """
 
-    def __init__(self, code: int, message: str, *hints: str) -> None:
+    def __init__(self, code: int, message: str = "", *hints: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -118,7 +118,7 @@ def force_open(pipeline: Pipeline, reason: str = "test") -> Iterator[Hold]:
         forced_open
 
     """
-    hold = pipeline.hold("forced_open", reason=reason, actor="resilient.testing")
+    hold = pipeline.hold("forced_open", reason=reason, expires=None, actor="resilient.testing")
     try:
         yield hold
     finally:

@@ -1,0 +1,195 @@
+"""What is held at a gate, and every change of it: here, on the breakers of the pipeline, and in events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from threading import Lock
+
+from resilient import _check
+from resilient._guards.breaker import BreakerGuard
+from resilient._guards.breaker_news import held
+from resilient._machines.gate import OPEN_GATE, Gate
+from resilient._machines.holds import ALL_MODES, FORCED_OPEN, MODES, Entry
+from resilient._policy import Env, Guard
+from resilient.holds import Hold, new_entry
+
+_ALL = 100
+
+_lock = Lock()
+"""Around every change of a gate. A gate is read without it."""
+
+
+class HeldGate(Guard):
+    """The holds on one downstream in one process.
+
+    Attributes:
+        seen: The source's word while everybody passes, None while the gate has to be asked.
+        applied: The word's value to which the holds here belong, None before the first look.
+        breakers: Those of the pipeline, which are held along with it.
+
+    """
+
+    __slots__ = ("_clock", "_state", "_taken", "applied", "breakers", "seen")
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env, "hold")
+        self._clock = env.clock
+        self._state = OPEN_GATE
+        self._taken: frozenset[str] = frozenset()
+        self.seen: int | None = 0
+        self.applied: int | None = 0
+        self.breakers: tuple[BreakerGuard, ...] = ()
+
+    def current(self) -> Gate:
+        """Return what is in force now."""
+        state = self._state
+        if state is not OPEN_GATE and (state.ramp is not None or state.next_end <= self._now()):
+            state = self.tick()
+        return state
+
+    def hold(  # noqa: PLR0913 -- the settings of a hold
+        self,
+        mode: str,
+        *,
+        reason: str,
+        expires: _check.Duration | None,
+        actor: str = "",
+        percent: int = 100,
+        disposition: str = "fallback",
+    ) -> Hold:
+        """Place a hold in this process; see `Pipeline.hold`."""
+        entry = new_entry(
+            mode, reason, actor, expires, self._now(), modes=ALL_MODES, percent=percent, disposition=disposition
+        )
+        self._change([entry], ())
+        return self._handle(entry)
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Return the holds that are there, masked ones included."""
+        return tuple(self._handle(entry) for entry in self.current().holds)
+
+    def take(self, entries: Iterable[Entry], word: int) -> None:
+        """Have just these holds in place of those taken before; called by the source, one call at a time.
+
+        Args:
+            entries: Holds that other processes placed, or this one for all.
+            word: The source's word, read before they were.
+
+        """
+        there = {entry.id: entry for entry in self._state.holds}
+        wanted = {entry.id: entry for entry in entries}
+        new = [entry for name, entry in wanted.items() if there.get(name) != entry]
+        gone = self._taken - wanted.keys()
+        self._taken = frozenset(wanted)
+        if new or gone:
+            self._change(new, gone)
+        self.applied = word
+        self._show()
+
+    def command(self, command: str) -> None:
+        """Carry out "reset" (close, and forget) or "probe" (let a few calls pass) on every breaker of the pipeline."""
+        if command == "reset":
+            with _lock:
+                self._state = replace(self._state, ramp=None)
+                self._show()
+        for breaker in self.breakers:
+            breaker.reset() if command == "reset" else breaker.probe()
+
+    def tick(self) -> Gate:
+        """Let happen what time alone brings; return what is in force."""
+        now = self._now()
+        over = self._state.over(now)
+        if over:
+            self._change((), [entry.id for entry in over])
+        elif self._state.ramp is not None:
+            with _lock:
+                self._state = self._state.settled(now)
+                self._show()
+        return self._state
+
+    def _change(self, new: Sequence[Entry], gone: Iterable[str]) -> None:
+        """Add holds and take holds away, here and on the breakers; then tell."""
+        now, gone = self._now(), set(gone)
+        with _lock:
+            before = self._state
+            after = before.placed(new).lifted(gone, now, ramped=not self.breakers)
+            self._state = OPEN_GATE if after.plain else after
+            self._show()
+            for breaker in self.breakers:
+                breaker.impose([replace(entry, lent=True) for entry in new if _whole(entry)], gone)
+        known = {entry.id: entry for entry in before.holds}
+        for entry in new:
+            if entry.id not in known:
+                self._tell("applied", entry)
+        for name in gone & known.keys():
+            self._tell("expired" if known[name].until <= now else "released", known[name])
+        for breaker in self.breakers:
+            breaker.publish()
+
+    def _show(self) -> None:
+        """Show the fast path whether it must ask."""
+        self.seen = self.applied if self._state is OPEN_GATE or self._state.plain else None
+
+    def _tell(self, what: str, entry: Entry) -> None:
+        held(self.env, self.breakers[0].label if self.breakers else self.label, what, entry)
+
+    def _handle(self, entry: Entry) -> Hold:
+        def active(name: str) -> bool:
+            return any(each.id == name for each in self.current().holds)
+
+        def release(name: str) -> bool:
+            there = active(name)
+            if there:
+                self._change((), [name])
+            return there
+
+        expires = None if entry.until == math.inf else entry.until - self._now()
+        return Hold(entry.mode, entry.reason, entry.actor, expires, entry.id, release, active, entry.percent)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what is in force as plain data with relative times; nothing while everybody passes."""
+        state = self.current()
+        if state is OPEN_GATE:
+            return {}
+        now = self._now()
+        holds = [
+            {
+                "id": entry.id,
+                "mode": entry.mode,
+                "reason": entry.reason,
+                "actor": entry.actor,
+                "percent": entry.percent,
+                "disposition": entry.disposition,
+                "expires": None if entry.until == math.inf else max(0.0, entry.until - now),
+            }
+            for entry in state.holds
+        ]
+        return {"mode": state.mode, "share": state.share(now), "retries": state.retries, "holds": holds}
+
+    def resting(self) -> bool:
+        """Tell whether everybody passes."""
+        return self.current() is OPEN_GATE
+
+    def follow_clock(self) -> None:
+        """Carry the holds over to the clock that is now in force."""
+        self._now()
+
+    def _now(self) -> float:
+        clock = self.env.clock
+        if clock is not self._clock:
+            with _lock:
+                before, self._clock = self._clock, clock
+                self._state = self._state.moved(before.now(), clock.now()) if self._state.holds else self._state
+        return clock.now()
+
+
+def _whole(entry: Entry) -> bool:
+    return entry.mode in MODES and not (entry.mode == FORCED_OPEN and entry.percent < _ALL)
+
+
+def renew() -> None:
+    """Replace the lock, in a forked child."""
+    global _lock  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
+    _lock = Lock()
