@@ -26,16 +26,9 @@ critical = ["payments"]
 tls_cert = "cert.pem"
 tls_key = "/etc/key.pem"
 
-[[admin.tokens]]
-name = "grafana"
-role = "viewer"
-digest = "sha256:{DIGEST}"
-
-[[admin.tokens]]
-name = "night-shift"
-role = "operator"
-digest = "{DIGEST}"
-only = ["payments-*"]
+[admin.tokens]
+0123456789ab = {{ name = "grafana", role = "viewer", sha256 = "{DIGEST}" }}
+ba9876543210 = {{ name = "night-shift", role = "operator", sha256 = "{DIGEST}", only = ["payments-*"] }}
 
 [[rules]]
 id = "search-stays"
@@ -62,10 +55,12 @@ def test_every_setting_arrives(tmp_path):
     assert (found.admin.host, found.admin.port, found.admin.hosts) == ("0.0.0.0", 9000, ("ops.internal",))
     assert (found.admin.metrics, found.admin.critical) == (True, ("payments",))
     assert (found.admin.tls_cert, found.admin.tls_key) == (tmp_path / "cert.pem", Path("/etc/key.pem"))
-    assert [(each.name, each.role, each.digest, each.only) for each in found.admin.tokens] == [
-        ("grafana", "viewer", DIGEST, ()),
-        ("night-shift", "operator", DIGEST, ("payments-*",)),
-    ]
+    assert found.admin.tokens == (
+        config.TokenSettings(id="0123456789ab", name="grafana", role="viewer", sha256=DIGEST),
+        config.TokenSettings(
+            id="ba9876543210", name="night-shift", role="operator", sha256=DIGEST, only=("payments-*",)
+        ),
+    )
     assert found.rules == (
         Rule(id="search-stays", kind="min_available", group=("search-*",), n=1),
         Rule(id="short", kind="max_ttl", seconds=14400.0),
@@ -92,9 +87,12 @@ def test_an_empty_file_means_the_defaults(tmp_path):
         ("[admin]\nport = true", "admin.port must be a whole number from 0 to 65535, got True"),
         ("[admin]\nhosts = 'x'", "admin.hosts must be a list of names, got 'x'"),
         ("[admin]\ntls_cert = 'x'", "admin.tls_cert and admin.tls_key must be set together"),
-        ("[admin]\ntokens = ['x']", "admin.tokens must be a list of tables, each begun with [[admin.tokens]]"),
-        ("[[admin.tokens]]\nname = 'a'", "admin.tokens[0].role is required"),
-        ("[[admin.tokens]]\nrole = 'operater'", "must be one of viewer, operator, admin (did you mean operator?)"),
+        ("[admin]\ntokens = ['x']", "admin.tokens must be tables under the ids of tokens"),
+        ("[admin.tokens.0123456789ab]\nname = 'a'", "admin.tokens.0123456789ab.role is required"),
+        (
+            "[admin.tokens.0123456789ab]\nrole = 'operater'",
+            "must be one of viewer, operator, admin (did you mean operator?)",
+        ),
         ("[[rules]]\nid = 'a'", "rules[0].kind is required"),
         ("[[rules]]\nid = 'a'\nkind = 'nevr'", "(did you mean never?), got 'nevr'"),
         ("[[rules]]\nid = 'a'\nkind = 'never'", "rules[0].group is required"),
@@ -121,19 +119,26 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
 
 
 def test_what_must_be_unique_is(tmp_path):
-    token = f"[[admin.tokens]]\nname = 'a'\nrole = 'viewer'\ndigest = '{DIGEST}'\n"
+    token = "[admin.tokens.{}]\nname = 'a'\nrole = 'viewer'\nsha256 = '%s'\n" % DIGEST
     rule = "[[rules]]\nid = 'r'\nkind = 'never'\ngroup = 'x'\n"
     with pytest.raises(ConfigError) as caught:
-        config.load(write(tmp_path, 2 * token + 3 * rule))
+        config.load(write(tmp_path, token.format("a" * 12) + token.format("b" * 12) + 3 * rule))
     assert "admin.tokens: name 'a' is there 2 times" in str(caught.value)
     assert "rules: id 'r' is there 3 times" in str(caught.value)
 
 
-def test_a_token_that_stands_where_its_digest_should_is_not_repeated(tmp_path):
-    secret = "rsl_abc_verysecret"
-    with pytest.raises(ConfigError) as caught:
-        config.load(write(tmp_path, f"[[admin.tokens]]\nname='a'\nrole='viewer'\ndigest='{secret}'\n"))
-    assert "digest must be the SHA-256 of a token in 64 hexadecimal digits" in str(caught.value)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[admin.tokens.0123456789ab]\nname='a'\nrole='viewer'\nsha256='{}'\n",
+        "[admin.tokens]\n{} = {{ name = 'a', role = 'viewer' }}\n",
+        "[admin]\ntokens = ['{}']\n",
+    ],
+)
+def test_a_token_that_stands_where_its_digest_should_is_not_repeated(tmp_path, text):
+    secret = "rsl_0123456789ab_verysecret"
+    with pytest.raises(ConfigError, match="as `resilient token new` prints") as caught:
+        config.load(write(tmp_path, text.format(secret)))
     assert secret not in str(caught.value)
 
 

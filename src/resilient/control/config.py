@@ -40,20 +40,22 @@ class ControlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSettings:
-    """One named token of the API: an entry of `[[admin.tokens]]`.
+    """One named token of the API: an entry of `[admin.tokens]`, as `resilient token new` prints it.
 
     Attributes:
+        id: The token's public part, its key in the table.
         name: Who it is for; shown as the actor.
         role: "viewer", "operator" or "admin".
-        digest: SHA-256 of the token, in 64 hexadecimal digits; the token itself is nowhere.
-        only: Patterns of the downstreams it may change; empty for all.
+        sha256: Digest of the token, in 64 hexadecimal digits; the token itself is nowhere.
+        only: Patterns of the downstreams it may change.
 
     """
 
+    id: str
     name: str
     role: str
-    digest: str
-    only: tuple[str, ...] = ()
+    sha256: str
+    only: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +152,10 @@ def parse(table: Mapping[str, Any], folder: Path) -> Config:
     top = found.table("", table, _TOP)
     control = found.table("control", top.get("control", {}), _CONTROL)
     admin = found.table("admin", top.get("admin", {}), _ADMIN)
-    given = enumerate(admin.pop("tokens", ()))
-    tokens = [found.table(f"admin.tokens[{n}]", each, _TOKEN, ("name", "role", "digest")) for n, each in given]
+    tokens = [
+        found.table(f"admin.tokens.{key}", each, _TOKEN, ("name", "role", "sha256")) | {"id": key}
+        for key, each in admin.pop("tokens", {}).items()
+    ]
     rules = _rules(found, top)
     found.unique("admin.tokens", tokens, "name")
     if ("tls_cert" in admin) != ("tls_key" in admin):
@@ -193,14 +197,14 @@ _CONTROL: dict[str, reader.Check] = {
 _TOKEN: dict[str, reader.Check] = {
     "name": reader.identifier,
     "role": reader.one_of(*reader.ROLES),
-    "digest": reader.digest,
-    "only": reader.names,
+    "sha256": reader.digest,
+    "only": reader.some_names,
 }
 _ADMIN: dict[str, reader.Check] = {
     "host": reader.text(r"[0-9A-Za-z.:_-]+", "an address or a host name"),
     "port": reader.port,
     "hosts": reader.names,
-    "tokens": reader.tables,
+    "tokens": reader.tokens,
     "metrics": reader.flag,
     "critical": reader.names,
     "tls_cert": reader.path,

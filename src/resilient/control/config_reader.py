@@ -27,7 +27,8 @@ KINDS: Mapping[str, str | None] = {
 """Kinds of rules, and the key that each needs beside `group`, which only "never" cannot do without."""
 
 _MOST_PORT = 65_535
-_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TOKEN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class Reader:
@@ -124,6 +125,14 @@ def tables(name: str, value: object, _: Path) -> object:
     return value
 
 
+def tokens(name: str, value: object, _: Path) -> object:
+    """Accept a table of tables under the ids of tokens; what might be a token itself is not repeated."""
+    if not isinstance(value, Mapping) or not all(_TOKEN_ID.fullmatch(key) for key in value):
+        message = f"{name} must be tables under the ids of tokens, as `resilient token new` prints them"
+        raise ConfigError(message)
+    return value
+
+
 def text(pattern: str, allowed: str) -> Check:
     """Accept a text that matches a pattern."""
     compiled = re.compile(pattern)
@@ -193,11 +202,10 @@ def some_names(name: str, value: object, folder: Path) -> tuple[str, ...]:
 
 def digest(name: str, value: object, _: Path) -> str:
     """Accept a SHA-256 in hexadecimal digits; a token that was put there by mistake is not repeated."""
-    match = _DIGEST.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         message = f"{name} must be the SHA-256 of a token in 64 hexadecimal digits, as `resilient token new` prints it"
         raise ConfigError(message)
-    return match[1]
+    return value
 
 
 def duration(name: str, value: object, _: Path) -> float:
