@@ -142,7 +142,14 @@ class Assembly:
         )
 
     def _common_flags(self, *, timed: bool, hops: bool) -> set[str]:
-        flags = {"timed": timed, "hop": hops, "judged": self.env.classifier.result is not None}
+        rescued = any(guard.policy.kind == "fallback" for guard in self.active)
+        flags = {
+            "timed": timed,
+            "hop": hops,
+            "judged": self.env.classifier.result is not None,
+            "inner": self._inner,
+            "rescued": rescued,
+        }
         return {flag for flag, there in flags.items() if there}
 
     def _names(self, colour: Colour) -> Mapping[str, object]:
