@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from resilient import registry
 from resilient._guards.breaker import BreakerGuard
 from resilient._policy import Guard
-from resilient.control.rows import row
+from resilient.control.states import row
 from resilient.keyed import Keyed
 from resilient.pipeline import Pipeline
 

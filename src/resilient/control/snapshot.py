@@ -17,7 +17,7 @@ from resilient.clock import SYSTEM
 from resilient.control.host import Identity
 from resilient.control.page import OwnPage
 from resilient.control.roster import Roster
-from resilient.control.rows import row
+from resilient.control.states import row
 from resilient.events import Event
 from resilient.pipeline import Pipeline
 
