@@ -1,106 +1,113 @@
-"""Records of intent as rows of the database, and back."""
+"""One downstream of this process as plain data: the state of its pipeline, in the words of operators."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resilient.control.intent import Command, Hold, Intent, Rule, Window
+from resilient._guards.breaker import BreakerGuard
+from resilient._guards.bulkhead import BulkheadGuard
+from resilient._guards.rate_limit import RateLimitGuard
+from resilient._guards.retry import RetryGuard
+from resilient._policy import Guard
+from resilient.pipeline import Pipeline
 
-__all__ = ["HOUR", "canonical", "commands", "holds", "load", "meta", "put", "put_rules", "rules", "set_meta", "windows"]
+__all__ = ["STATES", "row", "worst"]
 
-HOUR = 3_600.0
-"""Seconds for which a command is shown to processes."""
+STATES = ("forced_open", "open", "half_open", "observe", "forced_closed", "closed")
+"""The worst first."""
 
-_HOLD = ", ".join(field.name for field in fields(Hold))
-_WINDOW = ", ".join(field.name for field in fields(Window))
-_COMMAND = ", ".join(field.name for field in fields(Command))
-
-
-def canonical(value: object) -> str:
-    """Return the one JSON text of a value: hashes are taken over it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def holds(db: sqlite3.Connection, where: str, *args: object) -> list[Hold]:
-    """Return the holds that a condition selects."""
-    return [_hold(row) for row in db.execute(f"SELECT {_HOLD} FROM holds WHERE {where}", args)]  # noqa: S608
+_RANK = {state: rank for rank, state in enumerate(STATES)}
+_DIGITS = 4
 
 
-def windows(db: sqlite3.Connection, where: str, *args: object) -> list[Window]:
-    """Return the windows that a condition selects."""
-    found = db.execute(f"SELECT {_WINDOW} FROM windows WHERE {where}", args)  # noqa: S608
-    return [Window(**dict(zip(_WINDOW.split(", "), row, strict=True))) for row in found]
+def worst(states: Iterable[str]) -> str:
+    """Return the worst of several states, "closed" if there is none."""
+    return min(states, key=lambda state: _RANK.get(state, len(_RANK)), default="closed")
 
 
-def commands(db: sqlite3.Connection, where: str, *args: object) -> list[Command]:
-    """Return the commands that a condition selects, oldest first."""
-    found = db.execute(f"SELECT {_COMMAND} FROM commands WHERE {where} ORDER BY generation", args)  # noqa: S608
-    return [Command(**dict(zip(_COMMAND.split(", "), row, strict=True))) for row in found]
-
-
-def rules(db: sqlite3.Connection) -> list[Rule]:
-    """Return all rules, in the order of their ids."""
-    return [
-        Rule(id=rule, kind=kind, **{**(given := json.loads(text)), "group": tuple(given["group"])})
-        for rule, kind, text in db.execute("SELECT id, kind, fields FROM rules ORDER BY id")
-    ]
-
-
-def put(db: sqlite3.Connection, record: Hold | Window) -> None:
-    """Write a hold or a window, in the place of the one with its id."""
-    table = "holds" if isinstance(record, Hold) else "windows"
-    values = asdict(record)
-    if "notes" in values:
-        values["notes"] = json.dumps(values["notes"])
-    names, marks = ", ".join(values), ", ".join("?" * len(values))
-    db.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608
-
-
-def put_rules(db: sqlite3.Connection, given: Iterable[Rule]) -> None:
-    """Write the rules in the place of those that were."""
-    db.execute("DELETE FROM rules")
-    for rule in given:
-        values = asdict(rule)
-        row = values.pop("id"), values.pop("kind")
-        db.execute("INSERT INTO rules VALUES (?, ?, ?)", (*row, canonical(values)))
-
-
-def meta(db: sqlite3.Connection, key: str) -> Any:  # noqa: ANN401 -- a text or a number
-    """Return a value of the table of single values."""
-    (value,) = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return value
-
-
-def set_meta(db: sqlite3.Connection, key: str, value: str | int) -> None:
-    """Set a value of the table of single values."""
-    db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
-
-
-def load(db: sqlite3.Connection, wall: float, now: float, boot: str) -> Intent:
-    """Return all that processes need to know.
+def row(pipeline: Pipeline, parts: Iterable[Guard]) -> dict[str, Any]:
+    """Return the state of a downstream in this process, as plain data.
 
     Args:
-        db: A connection.
-        wall: Seconds since 1970.
-        now: The host's monotonic clock.
-        boot: Which start of the host this is.
+        pipeline: The downstream's.
+        parts: Its `guards`.
 
     """
-    active = holds(db, "status = 'active' ORDER BY created_at, id")
-    planned = windows(db, "status != 'ended' AND ends_at > ? ORDER BY starts_at, id", wall)
-    return Intent(
-        revision=meta(db, "revision"),
-        holds=tuple(hold for hold in active if hold.remaining(wall, now, boot) > 0),
-        windows=tuple(planned),
-        commands=tuple(commands(db, "at > ?", wall - HOUR)),
-        rules=tuple(rules(db)),
-    )
+    data = pipeline.snapshot()
+    held: Mapping[str, Any] = data.get("gate") or {}  # type: ignore[assignment]
+    holds = [entry["id"] for entry in held.get("holds", ())]
+    breakers: dict[str, dict[str, Any]] = {}
+    bulkheads: dict[str, dict[str, Any]] = {}
+    limits: dict[str, dict[str, Any]] = {}
+    budget: float | None = None
+    for part in parts:
+        found: Any = data.get(part.label)
+        if isinstance(part, BreakerGuard):
+            breakers[part.label] = _breaker(part, found)
+            holds += [entry["id"] for entry in found["holds"]]
+        elif isinstance(part, BulkheadGuard):
+            bulkheads[part.label] = {
+                "limit": found["limit"],
+                "active": found["in_flight"],
+                "queued": found["queued"],
+            }
+        elif isinstance(part, RateLimitGuard):
+            limits[part.label] = _limit(found)
+        elif isinstance(part, RetryGuard) and part.budget is not None:
+            left = part.budget.ratio()
+            budget = round(left if budget is None else min(left, budget), _DIGITS)
+    share = min([held.get("share", 1.0), *(each["share"] for each in breakers.values())])
+    state = _state(held, [each["state"] for each in breakers.values()])
+    return {
+        "state": state,
+        # While calls come back by and by, the state is reported as closed.
+        "ramping": share < 1 and state in {"closed", "half_open"} and held.get("mode") != "forced_open",
+        "share": round(share, _DIGITS),
+        "retries": "on" if held.get("retries", True) else "off",
+        "holds": list(dict.fromkeys(holds)),
+        "breakers": breakers,
+        "bulkheads": bulkheads,
+        "rate_limits": limits,
+        "budget": budget,
+    }
 
 
-def _hold(row: tuple[Any, ...]) -> Hold:
-    values = dict(zip(_HOLD.split(", "), row, strict=True))
-    return Hold(**{**values, "notes": tuple(json.loads(values["notes"]))})
+def _state(held: Mapping[str, Any], breakers: list[str]) -> str:
+    """Return the mode of the holds, or else the worst state; a hold that lets a part pass hides no open breaker."""
+    mode, own = held.get("mode", "auto"), worst(breakers)
+    if mode == "auto":
+        return own
+    if mode == "forced_open" and held.get("share", 0.0) > 0 and own in {"open", "half_open"}:
+        return own
+    return str(mode)
+
+
+def _breaker(guard: BreakerGuard, found: Mapping[str, Any]) -> dict[str, Any]:
+    settings = guard.policy.settings
+    remaining = found["open_remaining"]
+    return {
+        "state": found["state"],
+        "automatic": found["automatic"],
+        "failure_rate": round(found["failure_rate"], _DIGITS),
+        "slow_rate": round(found["slow_rate"], _DIGITS),
+        "calls": found["calls"],
+        "failures": found["failures"],
+        "slow_calls": found["slow_calls"],
+        "consecutive": found["consecutive"],
+        "threshold": settings.failure_rate,
+        "slow_threshold": None if settings.slow_call is None else settings.slow_rate,
+        "consecutive_threshold": settings.consecutive,
+        "min_calls": settings.min_calls,
+        "open_for": None if remaining is None else round(remaining, 1),
+        "share": round(found["share"], _DIGITS),
+    }
+
+
+def _limit(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "rate": found["rate"],
+        "configured_rate": found["configured_rate"],
+        "adapting": found["adapting"],
+        "burst": found["burst"],
+    }
