@@ -13,7 +13,7 @@ from resilient import _check
 from resilient.control import private
 from resilient.control.errors import ControlUnavailable
 
-__all__ = ["DATABASE", "EPOCH", "KEEPER", "LOCK", "VARIABLE", "Found", "app_name", "found", "location"]
+__all__ = ["DATABASE", "EPOCH", "KEEPER", "LOCK", "VARIABLE", "Found", "app_name", "found", "location", "plain"]
 
 VARIABLE = "RESILIENT_CONTROL_DIR"
 """The environment's way to name the directory itself."""
@@ -74,7 +74,7 @@ def location(app: str, directory: str | os.PathLike[str] | None = None) -> Path:
     """
     named = os.fspath(directory) if directory is not None else os.environ.get(VARIABLE)
     if named:
-        return _plain(Path(named))
+        return plain(Path(named))
     return next(_bases(os.geteuid())) / app_name(app)
 
 
@@ -86,7 +86,7 @@ def found(app: str | None = None) -> list[Found]:
 
     """
     uid = os.geteuid()
-    several = [_plain(Path(named))] if (named := os.environ.get(VARIABLE)) else []
+    several = [plain(Path(named))] if (named := os.environ.get(VARIABLE)) else []
     bases = [*_bases(uid), _RUN / str(uid) / "resilient", _TMP / f"resilient-{uid}"]
     if uid == 0:
         bases += sorted(_RUN.glob("*/resilient")) + sorted(_TMP.glob("resilient-*"))
@@ -123,6 +123,6 @@ def _bases(uid: int) -> Iterator[Path]:
     yield Path(tempfile.gettempdir()).resolve() / f"resilient-{uid}"
 
 
-def _plain(path: Path) -> Path:
+def plain(path: Path) -> Path:
     """Return an absolute path whose last part is not resolved, so that a link there is seen."""
     return path.parent.resolve() / path.name if path.name not in {"", ".."} else path.resolve()

@@ -13,7 +13,7 @@ from typing import NoReturn
 from resilient.control import filesystems
 from resilient.control.errors import ControlUnavailable, UnsafeDirectory
 
-__all__ = ["as_owner_of", "checked", "open_file", "owner_name", "prepare"]
+__all__ = ["as_owner_of", "check_file", "checked", "open_file", "owner_name", "prepare"]
 
 _OTHERS = 0o077
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -95,18 +95,31 @@ def open_file(path: Path, flags: int, owner: int) -> int:
         raise
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            _refuse(path, "is no plain file")
-        if found.st_uid not in {owner, os.geteuid()}:
-            _refuse(path, f"belongs to {owner_name(found.st_uid)}, not to {owner_name(owner)}")
-        if stat.S_IMODE(found.st_mode) & _OTHERS:
-            _refuse(path, f"is open to others (mode {stat.S_IMODE(found.st_mode):04o}); chmod 600 it")
+        _check_file(path, found, {owner, os.geteuid()})
         if found.st_uid != owner:  # root made it in another user's directory: it is that user's from here on
             os.fchown(fd, owner, -1)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def check_file(path: Path, owner: int) -> None:
+    """Check a file that something else is going to open by its name.
+
+    Args:
+        path: The file.
+        owner: Number of the user that must own it.
+
+    Raises:
+        UnsafeDirectory: If it is no plain file of its directory's owner, or open to others.
+        OSError: If it is not there.
+
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        _refuse(path, "is a symbolic link")
+    _check_file(path, found, {owner, os.geteuid()})
 
 
 @contextmanager
@@ -162,6 +175,15 @@ def _check_above(path: Path, owner: int) -> None:
         _refuse(above, f"lets everybody replace what is in it (mode {stat.S_IMODE(found.st_mode):04o})")
     if not shared and found.st_uid not in {0, owner}:
         _refuse(above, f"belongs to {owner_name(found.st_uid)}, not to {owner_name(owner)}")
+
+
+def _check_file(path: Path, found: os.stat_result, owners: set[int]) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        _refuse(path, "is no plain file")
+    if found.st_uid not in owners:
+        _refuse(path, f"belongs to {owner_name(found.st_uid)}, not to {owner_name(min(owners))}")
+    if stat.S_IMODE(found.st_mode) & _OTHERS:
+        _refuse(path, f"is open to others (mode {stat.S_IMODE(found.st_mode):04o}); chmod 600 it")
 
 
 def _supported() -> None:
