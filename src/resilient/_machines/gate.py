@@ -1,0 +1,123 @@
+"""Who may pass a gate: the holds on a downstream, and the slow return after the last one that refused.
+
+A gate is a value: what changes it returns another one. So it is read without a lock while somebody changes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from resilient._machines.holds import FORCED_OPEN, NO_RETRIES, Entry, in_force
+from resilient._machines.recovery import Ramp
+from resilient._machines.states import Refusal
+
+_ALL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the holds of a downstream ask for now.
+
+    Attributes:
+        holds: Those in force and those masked by a stronger one.
+        ramp: The growing share of calls after a release, or None.
+
+    """
+
+    holds: tuple[Entry, ...] = ()
+    ramp: Ramp | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether everybody passes, and will until somebody places a hold."""
+        return not self.holds and self.ramp is None
+
+    @property
+    def mode(self) -> str:
+        """The most restrictive mode, be it for a part of the calls, or `AUTO`."""
+        return in_force(self.holds)
+
+    @property
+    def retries(self) -> bool:
+        """Whether failed attempts may be repeated."""
+        return not any(entry.mode == NO_RETRIES for entry in self.holds)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether what is refused reaches the caller past any fallback."""
+        return any(entry.mode == FORCED_OPEN and entry.disposition == "reject" for entry in self.holds)
+
+    @property
+    def next_end(self) -> float:
+        """When the first hold ends by itself."""
+        return min((entry.until for entry in self.holds), default=math.inf)
+
+    def share(self, now: float) -> float:
+        """Return the share of calls that pass."""
+        refused = max((entry.percent for entry in self.holds if entry.mode == FORCED_OPEN), default=0)
+        return min(1 - refused / _ALL, 1.0 if self.ramp is None else self.ramp.share(now, 0.0))
+
+    def ask(self, now: float, draw: Callable[[], float]) -> Refusal | None:
+        """Return None to let a call pass, or why not.
+
+        Args:
+            now: The current time.
+            draw: Returns a random number in [0, 1); asked only where a part of the calls pass.
+
+        """
+        share = self.share(now)
+        if share >= 1 or (share > 0 and draw() < share):
+            return None
+        if self.mode != FORCED_OPEN:
+            return Refusal(0.0, "ramping")
+        if share > 0:
+            return Refusal(0.0, FORCED_OPEN)
+        end = max(entry.until for entry in self.holds if entry.mode == FORCED_OPEN and entry.percent == _ALL)
+        return Refusal(None if end == math.inf else max(0.0, end - now), FORCED_OPEN)
+
+    def placed(self, entries: Iterable[Entry]) -> Gate:
+        """Return the gate with more holds; a hold of the same name is replaced."""
+        new = tuple(entries)
+        names = {entry.id for entry in new}
+        return replace(self, holds=(*(entry for entry in self.holds if entry.id not in names), *new))
+
+    def lifted(self, names: Iterable[str], now: float, *, ramped: bool) -> Gate:
+        """Return the gate without some holds.
+
+        Args:
+            names: Of the holds.
+            now: The current time.
+            ramped: Whether calls return by and by where nobody else sees to that.
+
+        """
+        gone = set(names)
+        shut = self._shut()
+        left = Gate(tuple(entry for entry in self.holds if entry.id not in gone), self.ramp)
+        if ramped and shut and not left._shut():
+            return replace(left, ramp=Ramp(now, operator=True))
+        return left
+
+    def over(self, now: float) -> list[Entry]:
+        """Return the holds whose time is over."""
+        return [entry for entry in self.holds if entry.until <= now]
+
+    def settled(self, now: float) -> Gate:
+        """Return the gate without a ramp that has reached the top."""
+        if self.ramp is not None and self.ramp.share(now, 0.0) >= 1:
+            return replace(self, ramp=None)
+        return self
+
+    def moved(self, before: float, now: float) -> Gate:
+        """Return the gate by another clock, which reads `now` where the old one read `before`."""
+        holds = tuple(replace(entry, until=entry.until - before + now) for entry in self.holds)
+        ramp = None if self.ramp is None else Ramp(self.ramp.began - before + now, operator=self.ramp.operator)
+        return Gate(holds, ramp)
+
+    def _shut(self) -> bool:
+        return any(entry.mode == FORCED_OPEN and entry.percent == _ALL for entry in self.holds)
+
+
+OPEN_GATE = Gate()
+"""Everybody passes."""
