@@ -119,7 +119,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
 
 
 def test_what_must_be_unique_is(tmp_path):
-    token = "[admin.tokens.{}]\nname = 'a'\nrole = 'viewer'\nsha256 = '%s'\n" % DIGEST
+    token = f"[admin.tokens.{{}}]\nname = 'a'\nrole = 'viewer'\nsha256 = '{DIGEST}'\n"
     rule = "[[rules]]\nid = 'r'\nkind = 'never'\ngroup = 'x'\n"
     with pytest.raises(ConfigError) as caught:
         config.load(write(tmp_path, token.format("a" * 12) + token.format("b" * 12) + 3 * rule))

@@ -28,7 +28,7 @@ UNSAFE_BIND: Final = 78
 """The admin server was asked to listen where it would not be safe."""
 
 
-class Stop(Exception):  # noqa: N818 -- it ends the command; the code says whether that is an error
+class Stop(Exception):
     """End the command with a message on stderr.
 
     Args:

@@ -1,0 +1,200 @@
+"""Commands that change what processes do: `trip`, `release`, `retries`, `reset` and `probe`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resilient.cli.change import Change
+from resilient.cli.command import command
+from resilient.cli.exits import REFUSED, USAGE, Stop
+from resilient.cli.names import Selector
+from resilient.cli.parameters import (
+    DONE,
+    Disposition,
+    DryRun,
+    For,
+    Mode,
+    Percent,
+    Perhaps,
+    Reason,
+    Ticket,
+    Unknown,
+    Wait,
+    Where,
+)
+from resilient.cli.session import Session
+from resilient.cli.words import clean
+from resilient.control.durations import parse_duration
+
+if TYPE_CHECKING:
+    from resilient.control.intent import Hold
+    from resilient.control.operations import Receipt
+
+__all__ = ["register"]
+
+ALL = 100
+
+
+class Switch(StrEnum):
+    """Whether there are second attempts."""
+
+    OFF = "off"
+    ON = "on"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    command(app, "trip")(trip)
+    command(app, "release")(release)
+    command(app, "retries")(retries)
+    command(app, "reset")(reset)
+    command(app, "probe")(probe)
+
+
+def trip(  # noqa: PLR0913 -- one for each option
+    session: Session,
+    name: Selector,
+    *,
+    reason: Reason,
+    duration: For,
+    percent: Percent = ALL,
+    mode: Annotated[Mode, typer.Option("--mode", help="What the hold does.")] = Mode.FORCED_OPEN,
+    disposition: Where = Disposition.FALLBACK,
+    ticket: Ticket = "",
+    allow_unknown: Unknown = False,
+    dry_run: DryRun = False,
+    wait: Wait = "2s",
+) -> None:
+    """Hold a downstream: refuse its calls in every process, until the time is over or it is released."""
+    ttl = parse_duration(duration, "--for")
+
+    def place(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
+        return session.operations.place(
+            target,
+            mode.value,
+            reason=reason,
+            ttl=ttl,
+            who=session.who(),
+            percent=percent,
+            disposition=disposition.value,
+            ticket=ticket,
+            allow_unknown=allow_unknown,
+            dry_run=dry,
+        )
+
+    done = DONE[mode.value] + (f" for {percent} % of its calls" if percent < ALL else "")
+    Change(verb="trip", done=done, make=place, dry_run=dry_run, wait=wait).carry_out(session, name)
+
+
+def release(  # noqa: PLR0913 -- one for each option
+    session: Session,
+    name: Selector,
+    *,
+    reason: Perhaps = "",
+    hold: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="This hold, whoever placed it; without it, your own.")
+    ] = None,
+    dry_run: DryRun = False,
+    wait: Wait = "2s",
+) -> None:
+    """End holds: calls come back in steps, over a minute. The holds of others stay, unless one is named by --id."""
+
+    def end(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
+        receipt = session.operations.release(target, who=session.who(), hold_id=hold, reason=reason, dry_run=dry)
+        if not dry:
+            session.paper.note(*_staying(session.operations.holds(target)))
+        return receipt
+
+    def held(target: str) -> bool:
+        mine = session.who().actor
+        return any(each.id == hold if hold else each.actor == mine for each in session.operations.holds(target))
+
+    change = Change(verb="release", done="is released", make=end, dry_run=dry_run, wait=wait, concerns=held)
+    change.carry_out(session, name)
+
+
+def retries(  # noqa: PLR0913 -- one for each option
+    session: Session,
+    switch: Annotated[Switch, typer.Argument(help="Whether there are to be second attempts.")],
+    name: Selector,
+    *,
+    reason: Perhaps = "",
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 45m; with `off`.")
+    ] = None,
+    ticket: Ticket = "",
+    allow_unknown: Unknown = False,
+    dry_run: DryRun = False,
+    wait: Wait = "2s",
+) -> None:
+    """Switch second attempts off in every process, or on again. `off` needs --reason and --for."""
+    if switch is Switch.OFF and duration is None:
+        raise Stop(USAGE, "`retries off` needs --for, such as --for 45m.")
+    ttl = parse_duration(duration or "1s", "--for")
+
+    def off(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
+        return session.operations.place(
+            target,
+            "no_retries",
+            reason=reason,
+            ttl=ttl,
+            who=session.who(),
+            ticket=ticket,
+            allow_unknown=allow_unknown,
+            dry_run=dry,
+        )
+
+    def on(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
+        return _retries_on(session, target, reason, dry=dry)
+
+    def held(target: str) -> bool:
+        return any(each.mode == "no_retries" for each in session.operations.holds(target))
+
+    verb = f"switch retries {switch.value} for"
+    if switch is Switch.OFF:
+        change = Change(verb=verb, done=DONE["no_retries"], make=off, dry_run=dry_run, wait=wait)
+    else:
+        change = Change(verb=verb, done="makes retries again", make=on, dry_run=dry_run, wait=wait, concerns=held)
+    change.carry_out(session, name)
+
+
+def _retries_on(session: Session, target: str, reason: str, *, dry: bool) -> Receipt:
+    """End the hold of this user that keeps second attempts away."""
+    who = session.who()
+    holds = [each for each in session.operations.holds(target) if each.mode == "no_retries"]
+    mine = next((each for each in holds if each.actor == who.actor), None)
+    others = _staying([each for each in holds if each is not mine])
+    if mine is None:
+        raise Stop(REFUSED, f"You hold no retries of {clean(target)} off.", *others)
+    receipt = session.operations.release(target, who=who, hold_id=mine.id, reason=reason, dry_run=dry)
+    session.paper.note(*others)
+    return receipt
+
+
+def _staying(holds: list[Hold]) -> list[str]:
+    """Return the holds that stay, each with the command that ends it."""
+    return [
+        f"Still held by {clean(each.actor)} ({each.mode}): {clean(each.reason)}; "
+        f"to end that: resilient release {clean(each.target)} --id {each.id}"
+        for each in holds
+    ]
+
+
+def reset(session: Session, name: Selector, *, reason: Reason, wait: Wait = "2s") -> None:
+    """Close a breaker in every process and forget its history; holds stay in force."""
+    _once(session, "reset", "is reset", reason, wait).carry_out(session, name)
+
+
+def probe(session: Session, name: Selector, *, reason: Reason, wait: Wait = "2s") -> None:
+    """Let an open breaker try a few calls now, in every process."""
+    _once(session, "probe", "tries again now", reason, wait).carry_out(session, name)
+
+
+def _once(session: Session, what: str, done: str, reason: str, wait: str) -> Change:
+    def give(target: str, dry: bool) -> Receipt | None:  # noqa: FBT001 -- called in one place
+        return None if dry else session.operations.command(target, what, reason=reason, who=session.who())
+
+    return Change(verb=what, done=done, make=give, wait=wait)

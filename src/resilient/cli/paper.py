@@ -1,0 +1,146 @@
+"""What is printed: results on stdout, messages on stderr, and nothing in a stranger's text that a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Literal, TextIO
+
+from resilient.cli.words import clean
+
+__all__ = ["Output", "Paper", "plain", "styled"]
+
+Row = Sequence[str]
+WARN, BAD, GOOD, QUIET = "yellow", "bold red", "green", "dim"
+
+STYLES: Mapping[str, str] = {
+    "forced_open": "bold white on red",
+    "forced_closed": "bold black on cyan",
+    "observe": "bold black on cyan",
+    "open": BAD,
+    "half_open": WARN,
+    "closed": GOOD,
+    "off": WARN,
+    "ok": GOOD,
+    "warn": WARN,
+    "fail": BAD,
+    "refused": BAD,
+    "stale": WARN,
+    "dead": BAD,
+}
+"""How the cells look that begin with these words; the word itself always says it too."""
+
+
+class Output(StrEnum):
+    """Form of the results: a table for people, or JSON for programs, whole or one object per line."""
+
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+
+
+class Paper:
+    """Where the results and the messages of one command go.
+
+    Args:
+        output: Form of the results.
+        color: Whether colours are wanted; only a terminal gets any.
+
+    """
+
+    def __init__(self, output: Output = Output.TABLE, *, color: bool = True) -> None:
+        self.output = output
+        self.color = color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    @property
+    def people(self) -> bool:
+        """Whether results are read by people."""
+        return self.output is Output.TABLE
+
+    @property
+    def terminal(self) -> bool:
+        """Whether results go to a terminal."""
+        return sys.stdout.isatty()
+
+    def say(self, *lines: str) -> None:
+        """Print lines of a result for people."""
+        for line in lines:
+            _write(sys.stdout, f"{line}\n")
+
+    def note(self, *lines: str) -> None:
+        """Print messages; they are no result."""
+        sys.stdout.flush()
+        for line in lines:
+            _write(sys.stderr, f"{line}\n")
+
+    def data(self, value: object) -> None:
+        """Print a result for programs: one object, or for NDJSON each object of a list on its own line."""
+        if self.output is Output.NDJSON:
+            for each in value if isinstance(value, list) else [value]:
+                _write(sys.stdout, f"{compact(each)}\n")
+        else:
+            _write(sys.stdout, f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
+
+    def table(self, head: Sequence[str], rows: Iterable[Row], right: Iterable[str] = ()) -> None:
+        """Print a table, in colours on a terminal and in plain columns elsewhere.
+
+        Args:
+            head: Names of the columns.
+            rows: Their cells.
+            right: Columns of numbers.
+
+        """
+        rows = [[clean(cell) for cell in row] for row in rows]
+        if self.terminal:
+            self.console().print(styled(head, rows, right))
+        else:
+            self.say(*plain(head, rows, right))
+
+    def console(self) -> Any:  # noqa: ANN401 -- rich is optional, and imported only for a terminal
+        """Return rich's console for stdout."""
+        from rich.console import Console  # noqa: PLC0415 -- 60 ms that only a terminal pays
+
+        return Console(file=sys.stdout, no_color=not self.color, highlight=False, markup=False, emoji=False)
+
+
+def compact(value: object) -> str:
+    """Return JSON in one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def plain(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -> list[str]:
+    """Return a table as lines of columns that `awk` and `grep` can take."""
+    ends = [name in set(right) for name in head]
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = (cell.rjust(w) if end else cell.ljust(w) for cell, w, end in zip(row, widths, ends, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -> Any:  # noqa: ANN401 -- as above
+    """Return a table for a terminal."""
+    from rich.table import Table  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    ends = set(right)
+    for place, name in enumerate(head):
+        folds = place == len(head) - 1
+        justify: Literal["left", "right"] = "right" if name in ends else "left"
+        table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    for row in rows:
+        table.add_row(*(Text(cell, STYLES.get(cell.partition(" ")[0], "")) for cell in row))
+    return table
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a terminal of another age
+        stream.write(text.encode("ascii", "backslashreplace").decode("ascii"))
+    stream.flush()

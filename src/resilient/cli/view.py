@@ -1,0 +1,172 @@
+"""The picture of all downstreams as people read it: the sentence, a table, and what is held and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from resilient.cli.words import age, ago, clean, latency, left, per_second, percent
+from resilient.control.states import STATES
+
+__all__ = ["HEAD", "RIGHT", "detail", "footer", "holds", "mode", "row", "worst_first"]
+
+HEAD = ("NAME", "STATE", "SINCE", "RATE", "ERR%", "REJ/S", "IN-FLIGHT", "P50", "P99", "RETRIES", "HOLDS", "PROCESSES")
+RIGHT = ("RATE", "ERR%", "REJ/S", "IN-FLIGHT", "P50", "P99")
+
+Row = Mapping[str, Any]
+WHOLE = 100
+
+
+def worst_first(downstreams: Iterable[Row]) -> list[Row]:
+    """Return the downstreams with those that need somebody in front, held ones included, else by name."""
+    rank = {state: place for place, state in enumerate(STATES)}
+    calm = len(rank)
+    return sorted(downstreams, key=lambda e: (rank.get(e["state"], calm), not e.get("holds"), e["name"]))
+
+
+def row(downstream: Row, now: float) -> list[str]:
+    """Return the cells of one downstream.
+
+    Args:
+        downstream: An entry of the overview.
+        now: Seconds since 1970.
+
+    """
+    return [
+        downstream["name"],
+        _state(downstream),
+        ago(downstream.get("since"), now),
+        per_second(downstream.get("rate")),
+        percent(downstream.get("error_share")),
+        per_second(downstream.get("rejected_rate")),
+        str(downstream.get("in_flight", 0)),
+        latency(downstream.get("p50")),
+        latency(downstream.get("p99")),
+        downstream.get("retries") or "-",
+        _held(downstream.get("holds", ())),
+        _processes(downstream),
+    ]
+
+
+def holds(downstreams: Iterable[Row]) -> list[str]:
+    """Return a line for each hold and each window: what, who, for how long still, and why."""
+    lines = []
+    for each in downstreams:
+        lines += [hold_line(hold) for hold in each.get("holds", ())]
+    windows = {window["id"]: window for each in downstreams for window in each.get("windows", ())}
+    return lines + [window_line(window) for window in windows.values()]
+
+
+def hold_line(hold: Row) -> str:
+    """Return one hold as a line."""
+    masked = " (masked by a stricter one)" if hold.get("masked") else ""
+    ticket = f" [{clean(hold['ticket'])}]" if hold.get("ticket") else ""
+    return (
+        f"{clean(hold['target'])}: {mode(hold)} by {clean(hold['actor'])} via {hold['via']}, "
+        f"{left(hold['remaining'])}{masked}: {clean(hold['reason'])}{ticket}  ({hold['id']})"
+    )
+
+
+def window_line(window: Row) -> str:
+    """Return one maintenance window as a line."""
+    ticket = f" [{clean(window['ticket'])}]" if window.get("ticket") else ""
+    return (
+        f"{clean(window['selector'])}: maintenance ({mode(window)}), {window['status']}, {window['starts_at']} to "
+        f"{window['ends_at']}, by {clean(window['actor'])}: {clean(window['reason'])}{ticket}  ({window['id']})"
+    )
+
+
+def footer(picture: Row) -> str:
+    """Return where the picture is from."""
+    return f"{picture.get('reach', '')}; revision {picture.get('revision', 0)}; {picture.get('path', '')}"
+
+
+def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
+    """Return everything about one downstream.
+
+    Args:
+        downstream: An entry of the overview.
+        processes: Its rows, one of each live process.
+        now: Seconds since 1970.
+
+    """
+    name = clean(downstream["name"])
+    since = ago(downstream.get("since"), now)
+    cause = f": {clean(downstream['cause'])}" if downstream.get("cause") else ""
+    lines = [f"{name} is {_state(downstream)}" + (f", for {since}" if since != "-" else "") + cause]
+    lines.append(
+        f"  calls      {per_second(downstream.get('rate'))}/s, {percent(downstream.get('error_share'))} % errors, "
+        f"{per_second(downstream.get('rejected_rate'))}/s refused here, {downstream.get('in_flight', 0)} in flight"
+    )
+    shown = ", ".join(f"{key} {latency(downstream.get(key))}" for key in ("p50", "p90", "p99"))
+    lines.append(f"  latency    {shown}")
+    lines.append(f"  retries    {downstream.get('retries') or '-'}")
+    for kind in ("breakers", "bulkheads", "rate_limits"):
+        for label, values in (downstream.get(kind) or {}).items():
+            lines.append(f"  {clean(label):10} {_values(values)}")
+    incidents = downstream.get("incidents") or {}
+    if incidents:
+        lines.append(f"  incidents  {_incidents(incidents)}")
+    lines += [f"  hold       {hold_line(each)}" for each in downstream.get("holds", ())]
+    lines += [f"  window     {window_line(each)}" for each in downstream.get("windows", ())]
+    for each in processes:
+        live = each.get("live") or {}
+        lines.append(
+            f"  process    {clean(each['instance'])}: {each.get('state', '-')}, {per_second(live.get('rate'))}/s, "
+            f"{percent(live.get('error_share'))} % errors, {live.get('in_flight', 0)} in flight, "
+            f"revision {each.get('applied', '-')}"
+        )
+    return lines
+
+
+def _state(downstream: Row) -> str:
+    state = str(downstream["state"])
+    share = downstream.get("share", 1)
+    if state == "forced_open" and share:
+        return f"{state} {WHOLE - round(share * WHOLE)}%"
+    if downstream.get("ramping"):
+        return f"{state} ramping" + (f" {round(share * WHOLE)}%" if share is not None and share < 1 else "")
+    return state
+
+
+def mode(entry: Row) -> str:
+    """Return what a hold or a window does, with its share if that is not all."""
+    share = entry.get("percent", WHOLE)
+    return str(entry["mode"]) + (f" {share}%" if share < WHOLE else "")
+
+
+def _held(entries: Iterable[Row]) -> str:
+    found = sorted(entries, key=lambda each: bool(each.get("masked")))
+    if not found:
+        return "-"
+    first = f"{clean(found[0]['actor'])} {age(found[0]['remaining'])}"
+    return first + (f" +{len(found) - 1}" if len(found) > 1 else "")
+
+
+def _processes(downstream: Row) -> str:
+    states = downstream.get("states") or {}
+    live = downstream.get("live", 0)
+    if len(states) <= 1:
+        return str(live)
+    return f"{live}: " + ", ".join(f"{number} {state}" for state, number in states.items())
+
+
+def _incidents(incidents: Row) -> str:
+    parts = ["one is open" if incidents.get("open") else "none open"]
+    parts.append(f"{incidents.get('count_24h', 0)} in 24 h")
+    for key, word in (("mttr_s", "mean time to repair"), ("mtbf_s", "mean time between")):
+        if incidents.get(key) is not None:
+            parts.append(f"{word} {age(incidents[key])}")
+    if incidents.get("availability") is not None:
+        parts.append(f"availability {incidents['availability'] * WHOLE:.3f} %")
+    return ", ".join(parts)
+
+
+def _values(values: object) -> str:
+    if not isinstance(values, Mapping):
+        return clean(values)
+    return ", ".join(f"{clean(key)} {_number(value)}" for key, value in values.items())
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else clean(value)
