@@ -11,13 +11,26 @@ from pathlib import Path
 
 import pytest
 
+from resilient.control.intent import MODES
 from resilient.telemetry.catalogue import METRICS
+from resilient.telemetry.outcomes import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops"
 
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds to everything it scrapes."""
+
+VALUES = {
+    "outcome": set(OUTCOMES),
+    "mode": set(MODES),
+    "state": {"open", "half_open", "closed", "forced_open", "observe", "forced_closed"}
+    | {"up", "degraded", "down"}
+    | {"live", "stale"},
+    "kind": {"first", "retry", "desired", "applied"},
+    "planned": {"true", "false"},
+}
+"""Values of labels that are known in advance."""
 
 _NAME = re.compile(r"\b(?:resilient_\w+|[a-z]+:resilient_[\w:]+|resilient:[\w:]+)")
 _SELECTOR = re.compile(r"(?P<name>[\w:]+)\s*\{(?P<matchers>[^}]*)\}")
@@ -79,6 +92,10 @@ def complaints(expression: str, recorded: dict[str, set[str]]) -> list[str]:
         for each in matchers(expression)
         if each.label not in labels_of(each.metric, recorded)
     ]
+    for each in matchers(expression):
+        values = set(each.value.split("|")) if "~" in each.how else {each.value}
+        strange = values - VALUES.get(each.label, values) - {".*"}
+        found += [f"{each.label} is never {value}" for value in sorted(strange)]
     has = {label for name in metrics(expression) for label in labels_of(name, recorded)}
     found += [f"nothing here has the label {label}" for label in sorted(grouped(expression) - has)]
     found += [

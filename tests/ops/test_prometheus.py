@@ -79,6 +79,7 @@ def test_a_case_is_made_of_what_is_exported(series: str) -> None:
         ("resilient_call_duration_seconds > 1", "resilient_call_duration_seconds is not what a histogram exports"),
         ('resilient_call_active{user="ann"}', "resilient_call_active has no label user"),
         ("sum by (user) (resilient_call_active)", "nothing here has the label user"),
+        ('resilient_hold_active{mode=~"observe|forced"}', "mode is never forced"),
         ("rate(resilient_call_active[5m])", "rate() of the gauge resilient_call_active"),
     ],
 )
