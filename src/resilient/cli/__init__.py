@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -24,8 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         SystemExit: Always; the codes are in `resilient.cli.exits`.
 
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from resilient.cli.root import run  # noqa: PLC0415 -- this module is also imported without typer
+        if find_spec("typer") is None:
+            raise ModuleNotFoundError(name="typer")  # noqa: TRY301 -- told below
+        from resilient.cli import quick  # noqa: PLC0415 -- nothing is needed to say that typer is
+
+        code = quick.run(given)
+        if code is not None:
+            raise SystemExit(code)
+        from resilient.cli.root import run  # noqa: PLC0415 -- the dear one
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
@@ -34,4 +43,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             'Install it with: python3 -m pip install "resilient-client[cli]"\n'
         )
         raise SystemExit(2) from None
-    run(arguments)
+    run(given)

@@ -1,23 +1,19 @@
-"""How a function becomes a command: with the options that all share, and with its errors turned into exit codes."""
+"""How a function becomes a command: with the options that all share, and and with its ending as exit code."""
 
 from __future__ import annotations
 
 import inspect
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from resilient.cli.exits import REFUSED, UNREACHABLE, USAGE, Stop
-from resilient.cli.paper import Output, Paper
+from resilient.cli.endings import ended
+from resilient.cli.paper import Output
 from resilient.cli.session import Options, Session
-from resilient.cli.words import clean
-from resilient.control.errors import ControlUnavailable, Refused
-from resilient.errors import ConfigError
 
-__all__ = ["command", "settled", "shared", "with_shared"]
+__all__ = ["command", "shared", "with_shared"]
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -64,10 +60,9 @@ def command(group: typer.Typer, name: str, **settings: Any) -> Callable[[F], F]:
         def run(context: typer.Context, **given: Any) -> None:  # noqa: ANN401 -- whatever was declared
             options = shared(**{key: given.pop(key) for key in _SHARED})
             session = Session(options.over(context.obj or Options()))
-            try:
-                settled(session.paper, lambda: function(session, **given))
-            finally:
-                session.close()
+            code = ended(session, lambda: function(session, **given))
+            if code:
+                raise typer.Exit(code)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         with_shared(run, own)
@@ -83,46 +78,3 @@ def with_shared(run: Callable[..., None], own: Sequence[inspect.Parameter] = ())
     last = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in _SHARED.values()]
     run.__signature__ = inspect.Signature([first, *own, *last])  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in (first, *own, *last)}
-
-
-def settled(paper: Paper, action: Callable[[], None]) -> None:
-    """Run what a command does; end with the code of what went wrong.
-
-    Raises:
-        Exit: If something did.
-
-    """
-    try:
-        action()
-    except Stop as stop:
-        code, lines = stop.code, [stop.message, *stop.hints]
-    except Refused as refused:
-        code = USAGE if refused.kind == "invalid" else REFUSED
-        lines = refusal(refused)
-        if not paper.people:
-            paper.data({"refused": refused.kind, "message": refused.message, "details": refused.details})
-    except ConfigError as error:
-        code, lines = USAGE, str(error).splitlines()
-    except (ControlUnavailable, OSError, sqlite3.Error) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        code, lines = UNREACHABLE, [f"The control directory cannot be used: {error}", "See `resilient doctor`."]
-    else:
-        return
-    paper.note(*(clean(line) for line in lines if line))
-    raise typer.Exit(code)
-
-
-def refusal(refused: Refused) -> list[str]:
-    """Return why something was refused: the sentence, every violated rule, and names that come close."""
-    violations = refused.details.get("violations", ())
-    lines = [f"Refused: {refused.message}"]
-    lines += [f"  rule {each.get('rule', '?')}: {each.get('message', each)}" for each in violations]
-    close = refused.details.get("close_matches", ())
-    if close:
-        lines.append(f"  Did you mean {', '.join(close)}?")
-    if refused.kind == "unknown":
-        lines.append("  --allow-unknown sets it for a name that no process has used yet.")
-    if refused.retry_after:
-        lines.append(f"  Try again in {refused.retry_after:.0f} s.")
-    return lines

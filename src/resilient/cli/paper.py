@@ -11,9 +11,12 @@ from typing import Any, Literal, TextIO
 
 from resilient.cli.words import clean
 
-__all__ = ["Output", "Paper", "plain", "styled"]
+__all__ = ["Output", "Paper", "fitting", "plain", "styled"]
 
 Row = Sequence[str]
+GAP = 2
+"""Columns between two cells."""
+
 WARN, BAD, GOOD, QUIET = "yellow", "bold red", "green", "dim"
 
 STYLES: Mapping[str, str] = {
@@ -84,18 +87,22 @@ class Paper:
         else:
             _write(sys.stdout, f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
 
-    def table(self, head: Sequence[str], rows: Iterable[Row], right: Iterable[str] = ()) -> None:
+    def table(
+        self, head: Sequence[str], rows: Iterable[Row], right: Iterable[str] = (), spare: Sequence[str] = ()
+    ) -> None:
         """Print a table, in colours on a terminal and in plain columns elsewhere.
 
         Args:
             head: Names of the columns.
             rows: Their cells.
             right: Columns of numbers.
+            spare: Columns that a narrow terminal does without, the first one first.
 
         """
         rows = [[clean(cell) for cell in row] for row in rows]
         if self.terminal:
-            self.console().print(styled(head, rows, right))
+            console = self.console()
+            console.print(styled(*fitting(head, rows, spare, console.width), right))
         else:
             self.say(*plain(head, rows, right))
 
@@ -118,8 +125,22 @@ def plain(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -
     lines = []
     for row in (head, *rows):
         cells = (cell.rjust(w) if end else cell.ljust(w) for cell, w, end in zip(row, widths, ends, strict=True))
-        lines.append("  ".join(cells).rstrip())
+        lines.append((" " * GAP).join(cells).rstrip())
     return lines
+
+
+def fitting(
+    head: Sequence[str], rows: Sequence[Row], spare: Sequence[str], width: int
+) -> tuple[Sequence[str], Sequence[Row]]:
+    """Return a table without the spare columns for which there is no room."""
+    out: set[int] = set()
+    widths = [max(len(row[n]) for row in (head, *rows)) + GAP for n in range(len(head))]
+    for name in spare:
+        if sum(widths) - sum(widths[n] for n in out) - GAP <= width:
+            break
+        out.add(list(head).index(name))
+    stays = [n for n in range(len(head)) if n not in out]
+    return [head[n] for n in stays], [[row[n] for n in stays] for row in rows]
 
 
 def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -> Any:  # noqa: ANN401 -- as above
@@ -127,7 +148,7 @@ def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) 
     from rich.table import Table  # noqa: PLC0415 -- as above
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     ends = set(right)
     for place, name in enumerate(head):
         folds = place == len(head) - 1

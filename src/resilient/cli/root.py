@@ -41,14 +41,13 @@ def application() -> typer.Typer:
     return app
 
 
-def run(arguments: Sequence[str] | None = None) -> NoReturn:
+def run(given: Sequence[str]) -> NoReturn:
     """Run the command and leave with its exit code."""
-    given = list(arguments) if arguments is not None else sys.argv[1:]
     if "--no-color" in given:  # the texts of help and of usage errors are printed before any option is known
         import os  # noqa: PLC0415
 
         os.environ["NO_COLOR"] = "1"
-    application()(args=given, prog_name="resilient")
+    application()(args=list(given), prog_name="resilient")
     raise SystemExit(0)
 
 

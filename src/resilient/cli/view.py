@@ -8,10 +8,12 @@ from typing import Any
 from resilient.cli.words import age, ago, clean, latency, left, per_second, percent
 from resilient.control.states import STATES
 
-__all__ = ["HEAD", "RIGHT", "detail", "footer", "holds", "mode", "row", "worst_first"]
+__all__ = ["HEAD", "RIGHT", "SPARE", "detail", "footer", "holds", "mode", "row", "worst_first"]
 
 HEAD = ("NAME", "STATE", "SINCE", "RATE", "ERR%", "REJ/S", "IN-FLIGHT", "P50", "P99", "RETRIES", "HOLDS", "PROCESSES")
 RIGHT = ("RATE", "ERR%", "REJ/S", "IN-FLIGHT", "P50", "P99")
+SPARE = ("P50", "IN-FLIGHT", "REJ/S", "RETRIES", "SINCE")
+"""Columns that a narrow terminal does without."""
 
 Row = Mapping[str, Any]
 WHOLE = 100
