@@ -1,0 +1,91 @@
+"""The streams: what changes, as it changes; and the same for dashboards made for Hystrix."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+from starlette.responses import Response
+
+from resilient.admin.backend import in_thread
+from resilient.admin.endpoints import Call, Table
+from resilient.admin.hystrix import commands
+from resilient.admin.problems import Problem
+from resilient.admin.sse import EventStream
+from resilient.admin.streams import Hub, frame
+from resilient.control.errors import ControlUnavailable
+
+__all__ = ["table"]
+
+table = Table()
+
+_LOOK = 0.25
+_HYSTRIX_EVERY = 1.0
+_TROUBLE_EVERY = 5.0
+"""Seconds between two frames that say that the control directory cannot be read."""
+
+_STREAM = ("text/event-stream",)
+
+
+@table(
+    "GET",
+    "/v1/stream",
+    headers={"Last-Event-ID": "The id of the last frame that was received; what was missed follows, or a snapshot."},
+    answers={200: None},
+    media=_STREAM,
+)
+async def stream(call: Call) -> Response:
+    """Stream what changes: frames `snapshot`, `delta` (at most two a second) and `event`.
+
+    A frame `problem` says that the control directory cannot be read now. A comment comes every 10 seconds in which
+    nothing else does. A reader that is too slow gets a snapshot in place of what it missed.
+    """
+    hub = call.site.hub
+    await in_thread(hub.refresh)  # what cannot be read is a 503, not a stream without content
+    return EventStream(_changes(hub, call.request.headers.get("last-event-id", "")), call.site.seats.seat)
+
+
+@table("GET", "/hystrix.stream", answers={200: None}, media=_STREAM)
+async def hystrix(call: Call) -> Response:
+    """Stream each downstream every second as a HystrixCommand, for dashboards that read those."""
+    await in_thread(call.site.hub.refresh)
+    return EventStream(_commands(call.site.hub), call.site.few.seat)
+
+
+async def _changes(hub: Hub, last_event_id: str) -> AsyncIterator[bytes]:
+    frames, position = hub.start(last_event_id)
+    silent = 0.0
+    while not hub.closed:
+        for each in frames:
+            yield each
+        yield b""
+        await anyio.sleep(_LOOK)
+        silent -= _LOOK
+        if hub.due:
+            try:
+                await in_thread(hub.refresh)
+            except ControlUnavailable as fault:
+                if silent <= 0:
+                    silent = _TROUBLE_EVERY
+                    yield frame("problem", _trouble(fault))
+        frames, position = hub.after(position)
+
+
+async def _commands(hub: Hub) -> AsyncIterator[bytes]:
+    while not hub.closed:
+        try:
+            await in_thread(hub.refresh)
+        except ControlUnavailable:
+            yield b""  # this format has no words for it
+        else:
+            for data in commands(hub.latest):
+                yield data
+        for _ in range(2):
+            yield b""
+            await anyio.sleep(_HYSTRIX_EVERY / 2)
+
+
+def _trouble(fault: ControlUnavailable) -> dict[str, Any]:
+    problem = Problem("unavailable", str(fault))
+    return {"title": problem.title, "status": problem.status, "detail": problem.detail}
