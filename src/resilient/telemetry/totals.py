@@ -10,9 +10,9 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from resilient import _check
-from resilient.telemetry.catalogue import METRICS, OTHER, Metric
+from resilient.telemetry.catalogue import METRICS, OTHER, Kind, Metric
 
-__all__ = ["Labels", "Totals", "Value", "exact"]
+__all__ = ["Labels", "Totals", "Value", "check", "exact"]
 
 Labels = tuple[str, ...]
 Value = float | list[float]
@@ -60,7 +60,7 @@ class Totals:
             ConfigError: If there is no such counter, it has other labels, or the value is negative.
 
         """
-        _known(metric, labels, "counter")
+        check(metric, labels, "counter")
         if not value >= 0:
             _check.refuse("value", value, "0 or more: counters only grow")
         series = self._series.setdefault(metric, {})
@@ -75,7 +75,7 @@ class Totals:
             ConfigError: If there is no such histogram, or it has other labels.
 
         """
-        bounds = _known(metric, labels, "histogram").buckets
+        bounds = check(metric, labels, "histogram").buckets
         counts = [0.0] * (len(bounds) + 1)
         counts[bisect_left(bounds, value)] = 1
         self.gather(metric, labels, value, counts)
@@ -93,7 +93,7 @@ class Totals:
             ConfigError: If there is no such histogram, or it has other labels or buckets.
 
         """
-        buckets = len(_known(metric, labels, "histogram").buckets) + 1
+        buckets = len(check(metric, labels, "histogram").buckets) + 1
         if len(counts) != buckets:
             _check.refuse("counts", counts, f"a number for each of the {buckets} buckets of {metric}")
         self._gather(metric, labels, [exact(total), sum(counts), *counts])
@@ -105,6 +105,14 @@ class Totals:
         series[labels] = (
             [a + b for a, b in zip(before, other, strict=True)] if isinstance(before, list) else list(other)
         )
+
+    def count(self, metric: str, labels: Labels, value: float) -> None:
+        """Add to a counter, or record a value with a histogram, whichever it is."""
+        known = METRICS.get(metric)
+        if known is not None and known.kind == "histogram":
+            self.observe(metric, labels, value)
+        else:
+            self.add(metric, labels, value)
 
     def merge(self, other: Totals) -> None:
         """Add everything that another one holds."""
@@ -132,7 +140,7 @@ class Totals:
 
     def value(self, metric: str, labels: Labels) -> Value:
         """Return a counter, 0 if nothing was counted, or a histogram's list, empty if nothing was recorded."""
-        kind = _known(metric, labels, None).kind
+        kind = check(metric, labels).kind
         return self._series.get(metric, {}).get(labels, [] if kind == "histogram" else 0.0)
 
     def items(self) -> Iterator[tuple[str, Labels, Value]]:
@@ -196,7 +204,13 @@ class Totals:
         return f"<Totals: {sum(map(len, self._series.values()))} series of {len(self._series)} metrics>"
 
 
-def _known(metric: str, labels: Iterable[str], kind: str | None) -> Metric:
+def check(metric: str, labels: Iterable[str], kind: Kind | None = None) -> Metric:
+    """Return what the catalogue says about a metric.
+
+    Raises:
+        ConfigError: If there is no such metric, it is of another kind or has other labels.
+
+    """
     known = METRICS.get(metric)
     if known is None or (kind is not None and known.kind != kind):
         _check.refuse("metric", metric, f"a {kind or 'metric'} of the catalogue")
