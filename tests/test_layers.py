@@ -72,6 +72,8 @@ DOORS = {
     "testing_plugin": "pytest",
     "httpx": "httpx",
     "httpx2": "httpx2",
+    "otel": "opentelemetry",
+    "prometheus": "prometheus_client",
     "admin": "anyio pydantic starlette uvicorn",
     "cli": "typer",
 }
