@@ -31,7 +31,7 @@ def decorate(case: cases.Case) -> Pipeline:
         raise cases.UnavailableError
     pipeline = Pipeline(f"benchmark {next(_names)}", *POLICIES[case.policy](case))
     if case.policy == "held":
-        pipeline.hold("forced_open", reason="benchmark", actor="benchmark")
+        pipeline.hold("forced_open", reason="benchmark", expires=None, actor="benchmark")
     return pipeline
 
 

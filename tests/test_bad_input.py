@@ -85,7 +85,7 @@ def aws(parameter):
 
 
 def hold(parameter):
-    given = {"mode": "observe", "reason": "trial"}
+    given = {"mode": "observe", "reason": "trial", "expires": 60}
     return lambda value: Pipeline(name(), CircuitBreaker()).hold(**{**given, parameter: value})
 
 
@@ -254,7 +254,7 @@ CONTRADICTIONS = {
     ),
     "the same in a family": (lambda: Keyed(name(), Timeout(1), Timeout(2)), "got 2 s inside 1 s"),
     "an unknown hold": (
-        lambda: Pipeline(name(), CircuitBreaker()).hold("closed", reason="trial"),
+        lambda: Pipeline(name(), CircuitBreaker()).hold("closed", reason="trial", expires=None),
         "mode must be one of .*forced_open.* got 'closed'",
     ),
 }
@@ -277,7 +277,7 @@ WRONG_TYPES = {
     "policy of a family": (lambda: Keyed(name(), 3), r"policies\[0\] must be a policy such as Retry\(\), got 3"),
     "resize": (lambda: Pipeline(name(), Bulkhead(1))[Bulkhead].resize("2"), "limit must be a whole number, got '2'"),
     "actor": (
-        lambda: Pipeline(name(), CircuitBreaker()).hold("observe", reason="trial", actor=3),
+        lambda: Pipeline(name(), CircuitBreaker()).hold("observe", reason="trial", actor=3, expires=None),
         "actor must be a string, got 3",
     ),
     "function": (lambda: Pipeline(name())(3), "function must be callable, got 3"),

@@ -105,7 +105,7 @@ def test_it_says_what_it_allows(budget, words):
 
 def test_refused_calls_fill_no_budget() -> None:
     pipeline = Pipeline("budget-refused", Retry(budget=RetryBudget(start=0)), CircuitBreaker())
-    hold = pipeline.hold("forced_open", reason="maintenance")
+    hold = pipeline.hold("forced_open", reason="maintenance", expires=None)
     for _ in range(1_000):
         with pytest.raises(BreakerOpen):
             pipeline.call(int)

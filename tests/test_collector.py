@@ -137,7 +137,7 @@ for number in range(80):
             pipeline[Retry].budget.tokens,
             pipeline[RateLimit].peek,
             pipeline.resting,
-            lambda: pipeline.hold("forced_open", reason="test").release(),
+            lambda: pipeline.hold("forced_open", reason="test", expires=None).release(),
             pipeline[CircuitBreaker].reset,
             lambda: pipeline[Bulkhead].resize(200 + turn % 3),
             lambda: Keyed("keyed", Bulkhead(1), most=2)[turn].call(int),

@@ -77,7 +77,7 @@ def breaker_opens(clock, pipeline):
 
 
 def breaker_would_open(clock, pipeline):
-    pipeline.hold("observe", reason="trial")
+    pipeline.hold("observe", reason="trial", expires=None)
     fails(pipeline, 2)
 
 
@@ -91,7 +91,7 @@ def hold_is_applied(clock, pipeline):
 
 
 def hold_is_released(clock, pipeline):
-    pipeline.hold("forced_closed", reason="trial").release()
+    pipeline.hold("forced_closed", reason="trial", expires=None).release()
 
 
 def hold_expires(clock, pipeline):
@@ -194,7 +194,7 @@ def an_operation_is_in_doubt(clock, pipeline):
 
 
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
-HELD = "breaker id mode reason actor expires"
+HELD = "breaker id mode reason actor percent expires"
 STORIES = {
     "resilient.breaker.transition": (
         (CircuitBreaker(consecutive=2, jitter=0.0),),
@@ -324,7 +324,7 @@ def test_a_forced_open_breaker_says_so(clock, heard):
     pipeline = Pipeline(name(), CircuitBreaker())
     pipeline.hold("forced_open", reason="maintenance", expires=30)
     fails(pipeline, 1, BreakerOpen)
-    assert dict(heard[-1].fields) == {"policy": "circuit_breaker", "reason": "forced_open", "retry_after": 30}
+    assert dict(heard[-1].fields) == {"policy": "hold", "reason": "forced_open", "retry_after": 30}
 
 
 WHYS = {

@@ -74,7 +74,7 @@ def test_the_family_is_bounded_and_evicts_the_longest_at_rest(still: Still) -> N
 def test_an_open_or_held_breaker_is_never_evicted(still: Still) -> None:
     family = Keyed("keyed-open", CircuitBreaker(), most=3, idle=10)
     trip(family, "open")
-    family["held"].hold("observe", reason="watching")
+    family["held"].hold("observe", reason="watching", expires=None)
     for number in range(200):
         still.time += 60
         family.call(f"key-{number}", int)

@@ -50,7 +50,7 @@ def test_an_exception_is_judged_and_passes() -> None:
 
 def test_a_refusal_further_inside_gives_back_what_was_admitted_outside() -> None:
     p = Pipeline("permit-refused", Bulkhead(1), CircuitBreaker(consecutive=1))
-    p.hold("forced_open", reason="maintenance")
+    p.hold("forced_open", reason="maintenance", expires=None)
     with pytest.raises(BreakerOpen), p.permit():
         pass
     assert in_flight(p) == 0

@@ -169,7 +169,7 @@ def test_none_is_an_answer_like_any_other():
 
 
 def open_breaker(pipeline):
-    pipeline.hold("forced_open", reason="maintenance")
+    pipeline.hold("forced_open", reason="maintenance", expires=None)
 
 
 STANDS_IN = {
@@ -229,7 +229,7 @@ def test_a_stale_answer_stands_in_where_the_call_is_refused_here(colour, refuser
             with pytest.raises(Down):
                 await fetch("b")
         elif refuser == "hold":
-            pipeline.hold("forced_open", reason="maintenance")
+            pipeline.hold("forced_open", reason="maintenance", expires=None)
         elif refuser == "bulkhead":
             permit = pipeline.permit()
             permit.__enter__()

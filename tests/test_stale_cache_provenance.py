@@ -436,7 +436,7 @@ def test_the_reason_of_a_refusal_is_its_name():
         fetch = pipeline(lambda: 1)
         fetch()
         clock.time += 10
-        hold = pipeline.hold("forced_open", reason="maintenance")
+        hold = pipeline.hold("forced_open", reason="maintenance", expires=None)
         with provenance() as answer:
             assert fetch() == 1
         assert answer.reason == BreakerOpen.__name__

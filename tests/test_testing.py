@@ -963,9 +963,10 @@ def test_a_breaker_is_forced_open_with_its_reason_and_released() -> None:
     assert pipeline.call(len, "") == 0
 
 
-def test_nothing_can_be_forced_open_without_a_breaker() -> None:
-    with pytest.raises(KeyError, match="CircuitBreaker"), force_open(Pipeline(name(), Retry())):
-        pass
+def test_a_pipeline_without_a_breaker_can_be_forced_open() -> None:
+    own = Pipeline(name(), Retry())
+    with force_open(own), pytest.raises(BreakerOpen):
+        own.call(len, "")
 
 
 def test_isolated_names_are_free_and_state_is_not_shared() -> None:

@@ -114,11 +114,6 @@ class Guard:
         """Return what injected names stand for in one decorated function; refuse one that cannot be guarded."""
         return {}
 
-    @property
-    def waits(self) -> bool:
-        """Whether a call may wait here before it goes on."""
-        return False
-
     def snapshot(self) -> dict[str, object]:
         """Return the state as plain data, for people and metrics."""
         return {}

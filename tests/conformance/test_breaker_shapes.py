@@ -513,7 +513,7 @@ async def test_t17_refusals_of_half_open_and_held_breakers_are_fresh_as_well(pla
     pipeline = await play.due(play.pipeline(play.breaker(probes=1)))
     await play.start(pipeline)
     refused = [(await play.call(pipeline)).error for _ in range(5)]
-    pipeline.hold("forced_open", reason="maintenance")
+    pipeline.hold("forced_open", reason="maintenance", expires=None)
     refused += [(await play.call(pipeline)).error for _ in range(5)]
     assert len({id(error) for error in refused}) == 10
     assert {error.reason for error in refused} == {"half_open_limit", "forced_open"}

@@ -263,7 +263,7 @@ def test_t23_a_full_family_shares_one_more_member(clock):
 async def test_t25_a_maintenance_hold_outlasts_time_successes_and_resets(play, form):
     pipeline = play.pipeline()
     straddling = await play.start(pipeline, form=form)
-    hold = pipeline.hold("forced_open", reason="database upgrade", actor="alice")
+    hold = pipeline.hold("forced_open", reason="database upgrade", actor="alice", expires=None)
     for _ in range(5):
         play.clock.advance(365 * DAY)
         refused = await play.call(pipeline, form=form)
@@ -277,7 +277,7 @@ async def test_t25_a_maintenance_hold_outlasts_time_successes_and_resets(play, f
 @in_each_colour
 async def test_t25_a_hold_on_a_tripped_breaker_survives_the_end_of_the_opening(play):
     pipeline = await play.tripped(play.pipeline())
-    pipeline.hold("forced_open", reason="maintenance")
+    pipeline.hold("forced_open", reason="maintenance", expires=None)
     play.clock.advance(1e6)
     assert (await play.call(pipeline)).refused
 
@@ -298,7 +298,7 @@ async def test_t25_a_hold_with_an_expiry_ends_then_and_not_before(play):
 @in_each_colour
 async def test_t25_after_a_release_traffic_comes_back_by_probes_and_steps(play):
     pipeline = play.pipeline()
-    hold = pipeline.hold("forced_open", reason="maintenance")
+    hold = pipeline.hold("forced_open", reason="maintenance", expires=None)
     assert hold.release()
     assert [flight.admitted for flight in await play.start_many(5, pipeline)].count(True) == 3
     for flight in play.flights:
@@ -319,8 +319,8 @@ async def test_t25_after_a_release_traffic_comes_back_by_probes_and_steps(play):
 @in_each_colour
 async def test_t25_of_several_holds_each_ends_by_itself_and_the_strictest_counts(play):
     pipeline = play.pipeline()
-    watched = pipeline.hold("observe", reason="new thresholds")
-    shut = pipeline.hold("forced_open", reason="maintenance", actor="alice")
+    watched = pipeline.hold("observe", reason="new thresholds", expires=None)
+    shut = pipeline.hold("forced_open", reason="maintenance", actor="alice", expires=None)
     assert (await play.call(pipeline)).refused
     assert shut.release()
     assert watched.active
@@ -335,7 +335,7 @@ async def test_t25_of_several_holds_each_ends_by_itself_and_the_strictest_counts
 @in_each_colour
 async def test_t25_a_breaker_held_closed_never_opens(play):
     pipeline = play.pipeline()
-    hold = pipeline.hold("forced_closed", reason="the breaker is wrong")
+    hold = pipeline.hold("forced_closed", reason="the breaker is wrong", expires=None)
     for _ in range(50):
         assert (await play.call(pipeline, raises=Down())).ran
     assert facts(pipeline)["state"] == "forced_closed"
@@ -450,9 +450,9 @@ def test_t27_the_registry_finds_what_callers_use(clock):
 
 UNRESTING: dict[str, Callable[[Pipeline, object], object]] = {
     "open": lambda member, clock: fail(member),
-    "held open": lambda member, clock: member.hold("forced_open", reason="maintenance"),
-    "held closed": lambda member, clock: member.hold("forced_closed", reason="maintenance"),
-    "observed": lambda member, clock: member.hold("observe", reason="maintenance"),
+    "held open": lambda member, clock: member.hold("forced_open", reason="maintenance", expires=None),
+    "held closed": lambda member, clock: member.hold("forced_closed", reason="maintenance", expires=None),
+    "observed": lambda member, clock: member.hold("observe", reason="maintenance", expires=None),
 }
 
 

@@ -203,7 +203,7 @@ def test_an_error_of_ours_is_freed_without_the_collector(world: World, kind: str
     pipeline = Pipeline("freed", Timeout(0.002 if "cut" in kind else 9), CircuitBreaker(consecutive=None))
     transport = world.mock(handle)
     if kind == "refused":
-        pipeline.hold("forced_open", reason="for this test")
+        pipeline.hold("forced_open", reason="for this test", expires=None)
     gc.disable()
     try:
         bare = left(world.over(transport)) if "body" in kind else 0  # the families' own cycle

@@ -101,7 +101,7 @@ def ours(clock: FakeClock, patch: pytest.MonkeyPatch, *, probes: int = 1, retryi
         probes=probes,
         block=pipeline.permit,
         break_callback=switch.set,
-        hold=lambda: pipeline.hold("forced_open", reason="maintenance"),
+        hold=lambda: pipeline.hold("forced_open", reason="maintenance", expires=None),
         step_wall_clock=lambda seconds: step_wall_clock(patch, seconds),
         others=lambda: Pipeline("downstream", CircuitBreaker()),
         slept=clock.slept,

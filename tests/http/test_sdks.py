@@ -131,7 +131,7 @@ def ollama_async(url: str, pipeline: Pipeline, **options: Any) -> Iterator[Call]
 @contextmanager
 def hugging_face(url: str, pipeline: Pipeline, **options: Any) -> Iterator[Call]:
     elsewhere = Pipeline("elsewhere", CircuitBreaker())  # it asks huggingface.co about other things, too
-    elsewhere.hold("forced_open", reason="tests stay on this machine")
+    elsewhere.hold("forced_open", reason="tests stay on this machine", expires=None)
     transport = HTTPX2.ResilientTransport({url: pipeline}, default=elsewhere, verify=False, **options)
     huggingface_hub.set_client_factory(lambda: httpx2.Client(transport=transport))
     sdk = huggingface_hub.HfApi(endpoint=url, token=False)
@@ -209,7 +209,7 @@ def test_a_refusal_reaches_the_user_once_and_nothing_is_sent(sdk: str) -> None:
     with isolated(), FaultServer(in_json(healthy)) as server:
         pipeline = guard()
         with handed(server.url, pipeline) as call, refusals() as refused:
-            pipeline.hold("forced_open", reason="maintenance")
+            pipeline.hold("forced_open", reason="maintenance", expires=None)
             with pytest.raises(seen) as caught:
                 call()
         assert root(caught.value).reason == "forced_open"
@@ -244,7 +244,7 @@ def test_an_sdk_with_retries_of_its_own_repeats_a_raised_refusal_and_not_an_answ
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with isolated():
         pipeline = guard()
-        pipeline.hold("forced_open", reason="maintenance")
+        pipeline.hold("forced_open", reason="maintenance", expires=None)
         for rejections, error, times in (("raise", raised, 3), ("answer", answered, 1)):
             with HTTPX2.client(pipeline, verify=False, rejections=rejections) as http, refusals() as refused:
                 client = make(base_url="http://nowhere.invalid", api_key="k", http_client=http)  # two retries

@@ -11,7 +11,7 @@ from resilient import _check
 from resilient._guards.breaker import BreakerGuard
 from resilient._guards.breaker_news import held
 from resilient._machines.gate import OPEN_GATE, Gate
-from resilient._machines.holds import ALL_MODES, FORCED_OPEN, MODES, Entry
+from resilient._machines.holds import ALL_MODES, CONTROL, FORCED_OPEN, GATE, MODES, Entry
 from resilient._policy import Env, Guard
 from resilient.holds import Hold, new_entry
 
@@ -27,20 +27,24 @@ class HeldGate(Guard):
     Attributes:
         seen: The source's word while everybody passes, None while the gate has to be asked.
         applied: The word's value to which the holds here belong, None before the first look.
-        breakers: Those of the pipeline, which are held along with it.
+        guards: Those of the pipeline; its breakers are held along with it.
 
     """
 
-    __slots__ = ("_clock", "_state", "_taken", "applied", "breakers", "seen")
+    __slots__ = ("_clock", "_state", "applied", "guards", "seen")
 
     def __init__(self, env: Env) -> None:
         super().__init__(env, "hold")
         self._clock = env.clock
         self._state = OPEN_GATE
-        self._taken: frozenset[str] = frozenset()
         self.seen: int | None = 0
         self.applied: int | None = 0
-        self.breakers: tuple[BreakerGuard, ...] = ()
+        self.guards: tuple[Guard, ...] = ()
+
+    @property
+    def breakers(self) -> list[BreakerGuard]:
+        """The breakers of the pipeline, outermost first."""
+        return [guard for guard in self.guards if isinstance(guard, BreakerGuard)]
 
     def current(self) -> Gate:
         """Return what is in force now."""
@@ -81,8 +85,7 @@ class HeldGate(Guard):
         there = {entry.id: entry for entry in self._state.holds}
         wanted = {entry.id: entry for entry in entries}
         new = [entry for name, entry in wanted.items() if there.get(name) != entry]
-        gone = self._taken - wanted.keys()
-        self._taken = frozenset(wanted)
+        gone = [name for name, entry in there.items() if entry.origin == CONTROL and name not in wanted]
         if new or gone:
             self._change(new, gone)
         self.applied = word
@@ -118,7 +121,7 @@ class HeldGate(Guard):
             self._state = OPEN_GATE if after.plain else after
             self._show()
             for breaker in self.breakers:
-                breaker.impose([replace(entry, lent=True) for entry in new if _whole(entry)], gone)
+                breaker.impose([replace(entry, origin=GATE) for entry in new if _whole(entry)], gone)
         known = {entry.id: entry for entry in before.holds}
         for entry in new:
             if entry.id not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from resilient import events
-from resilient._machines.holds import Entry, HoldEnded
+from resilient._machines.holds import GATE, Entry, HoldEnded
 from resilient._machines.states import OPEN, Transition
 from resilient._policy import Env
 
@@ -20,7 +20,7 @@ def publish(env: Env, breaker: str, news: list[Transition | HoldEnded]) -> None:
         if not events.wanted():
             continue
         if isinstance(event, HoldEnded):
-            if event.entry.lent:  # the gate that put it there tells
+            if event.entry.origin == GATE:  # the gate that put it there tells
                 continue
             held(env, breaker, "expired" if event.expired else "released", event.entry)
         elif not event.shadow:

@@ -55,11 +55,6 @@ class BulkheadGuard(Guard):
         """Return the template's conditional lines to compile in."""
         return frozenset({"queues"}) if self._policy.queue else frozenset()
 
-    @property
-    def waits(self) -> bool:
-        """Whether a call may wait in line."""
-        return self._policy.queue > 0
-
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
         return {"bulkhead": self, "enter": self.enter if colour == "sync" else self.aenter}

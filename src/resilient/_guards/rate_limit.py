@@ -39,11 +39,6 @@ class RateLimitGuard(Guard):
         flags = {"adaptive": policy.adaptive, "costed": callable(policy.cost), "waits": policy.max_wait != 0}
         return frozenset(flag for flag, is_set in flags.items() if is_set)
 
-    @property
-    def waits(self) -> bool:
-        """Whether a call may wait for its turn."""
-        return self._policy.max_wait != 0
-
     def names(self, colour: Colour) -> Mapping[str, object]:
         """Return what the template's injected names stand for."""
         return {

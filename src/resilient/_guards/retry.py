@@ -200,10 +200,9 @@ class RetryGuard(Pausing):
         if most is not None and number >= most:
             self._gave_up(number, ending, "attempts")
             return None
-        if not self.env.gate.retries:
-            self._gave_up(number, ending, "switched_off")
-            return None
-        obstacle = None if exchange is None else exchange.obstacle(ending.verdict, ending.error)
+        obstacle = None if self.env.gate.retries else "switched_off"
+        if exchange is not None and obstacle is None:
+            obstacle = exchange.obstacle(ending.verdict, ending.error)
         if obstacle is not None:
             self._gave_up(number, ending, obstacle)
             return None

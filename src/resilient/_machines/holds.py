@@ -20,6 +20,10 @@ MODES: Final = (FORCED_OPEN, OBSERVE, FORCED_CLOSED)
 ALL_MODES: Final = (*MODES, NO_RETRIES)
 """What a hold can ask of a downstream."""
 
+HERE: Final = "here"
+CONTROL: Final = "control"
+GATE: Final = "gate"
+
 DISPOSITIONS: Final = ("fallback", "reject")
 """Whether a Fallback of the pipeline may answer for what a hold refuses, or the refusal reaches the caller."""
 
@@ -36,7 +40,7 @@ class Entry:
         until: Time at which it ends by itself, infinite for never.
         percent: The share of calls that `FORCED_OPEN` refuses; a breaker is held by the whole only.
         disposition: One of `DISPOSITIONS`.
-        lent: Whether a gate put it on a breaker, and tells of it.
+        origin: `HERE`, `CONTROL` if it holds in other processes, too, or `GATE` on a breaker that a gate holds.
 
     """
 
@@ -47,7 +51,7 @@ class Entry:
     until: float = math.inf
     percent: int = 100
     disposition: str = "fallback"
-    lent: bool = False
+    origin: str = HERE
 
 
 def in_force(entries: Iterable[Entry]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType, FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 from resilient import _check
 from resilient._gate.gate import GateGuard, gate_of
 from resilient._gate.held import renew as renew_gates
-from resilient._guards.breaker import BreakerGuard
 from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
 from resilient._runtime import live
@@ -28,12 +27,13 @@ _enabled = True
 class Assembly:
     """Guards in order, outermost first, and every function woven from them that is alive."""
 
-    __slots__ = ("__weakref__", "_inner", "_through", "_woven", "env", "guards")
+    __slots__ = ("__weakref__", "_through", "_woven", "env", "guards")
 
-    def __init__(self, env: Env, guards: Sequence[Guard], *, inner: bool = False) -> None:
+    inner: ClassVar[bool] = False
+
+    def __init__(self, env: Env, guards: Sequence[Guard]) -> None:
         self.env = env
         self.guards = tuple(guards)
-        self._inner = inner
         self._woven: dict[int, weakref.ref[FunctionType]] = {}
         self._through: dict[tuple[Colour, tuple[str, str]], FunctionType] = {}
         live.add(self)
@@ -77,7 +77,7 @@ class Assembly:
         return layers.admitting(self.env, self.guards) if _enabled else []
 
     def _layers(self) -> list[tuple[int, Guard]]:
-        return layers.numbered(self.env, self.guards, inner=self._inner)
+        return layers.numbered(self.env, self.guards, inner=self.inner)
 
     def source(self, colour: Colour) -> str:
         """Return the source that functions of a colour are woven into."""
@@ -147,7 +147,7 @@ class Assembly:
             "timed": timed,
             "hop": hops,
             "judged": self.env.classifier.result is not None,
-            "inner": self._inner,
+            "inner": self.inner,
             "rescued": rescued,
         }
         return {flag for flag, there in flags.items() if there}
@@ -181,8 +181,17 @@ def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> A
     for position, guard in enumerate(guards):
         guard.placed(guards[:position], guards[position + 1 :])
         guard.encloses(_Inside(env, guards[position + 1 :]))
-    gate.breakers = tuple(guard for guard in guards if isinstance(guard, BreakerGuard))
-    return Assembly(env, guards)
+    assembly = Assembly(env, guards)
+    gate.guards = assembly.guards
+    return assembly
+
+
+class _InnerAssembly(Assembly):
+    """Policies inside of one: no call begins here."""
+
+    __slots__ = ()
+
+    inner = True
 
 
 class _Inside:
@@ -198,7 +207,7 @@ class _Inside:
     def __call__(self, colour: Colour) -> FunctionType:
         """Return the woven function that gets what it guards with each call."""
         if self._assembly is None:
-            self._assembly = Assembly(self._env, self._guards, inner=True)
+            self._assembly = _InnerAssembly(self._env, self._guards)
         return self._assembly.through(colour)
 
 

@@ -32,7 +32,7 @@ def numbered(env: Env, guards: Sequence[Guard], *, inner: bool) -> list[tuple[in
     gate = gate_of(env)
     if gate.on:
         place = 1 + max((at for at, guard in layers if guard.policy.kind in _ASKS_AGAIN), default=-1)
-        waits = any(guard.waits for _, guard in layers[place:])
+        waits = any(_waits(guard) for _, guard in layers[place:])
         layers.insert(place, (_GATE, gate))
         if waits:
             layers.append((_GATE + 1, gate.after_a_wait))
@@ -47,4 +47,9 @@ def admitting(env: Env, guards: Sequence[Guard]) -> list[Guard]:
     asks = [guard for guard in guards if isinstance(guard, TimeoutGuard) or hasattr(guard, "enter")]
     if not gate.on:
         return asks
-    return [gate, *asks, gate.after_a_wait] if any(guard.waits for guard in asks) else [gate, *asks]
+    return [gate, *asks, gate.after_a_wait] if any(map(_waits, asks)) else [gate, *asks]
+
+
+def _waits(guard: Guard) -> bool:
+    """Tell whether a call may wait here before it goes on."""
+    return not guard.flags("sync").isdisjoint(("waits", "queues"))

@@ -98,14 +98,11 @@ def capture_events() -> Iterator[Events]:
 
 @contextmanager
 def force_open(pipeline: Pipeline, reason: str = "test") -> Iterator[Hold]:
-    """Let a pipeline's breaker refuse every call.
+    """Let a pipeline refuse every call.
 
     Args:
-        pipeline: A pipeline with a circuit breaker, or a member of a family.
+        pipeline: A pipeline, or a member of a family.
         reason: What the hold says to people.
-
-    Raises:
-        KeyError: If the pipeline has no circuit breaker.
 
     Example:
         >>> from resilient import BreakerOpen, CircuitBreaker, Pipeline
