@@ -19,6 +19,9 @@ FLAGS = {"-w": "watch", "--watch": "watch", "-y": "yes", "--yes": "yes", "--no-c
 VALUES = {"--dir": "dir", "--app": "app", "-o": "output", "--output": "output", "--every": "every"}
 """Options of `status` with a value."""
 
+OWN = ("-w", "--watch", "--every")
+"""Those of them that no other command has."""
+
 
 def run(arguments: Sequence[str]) -> int | None:
     """Show the status and return the exit code; None if something else was asked, or typer is to answer.
@@ -69,10 +72,9 @@ def _read(arguments: Sequence[str]) -> dict[str, str] | None:
             said[VALUES[name]] = value if equals else left.pop(0)
         else:
             return None
-    # What belongs to `status` alone may not stand before it, which is for typer to say.
-    if not asked or any(
-        word.partition("=")[0] in {"-w", "--watch", "--every"} for word in arguments[: list(arguments).index("status")]
-    ):
+    # What belongs to `status` alone may not stand before it; that is for typer to say.
+    before = list(arguments).index("status") if asked else 0
+    if not asked or any(word.partition("=")[0] in OWN for word in arguments[:before]):
         return None
     if said.get("output", "table") not in {each.value for each in Output} or "" in (said.get("dir"), said.get("app")):
         return None
