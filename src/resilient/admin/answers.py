@@ -195,9 +195,13 @@ class AuditList(Open):
 class AuditCheck(Open):
     """What checking the chain of hashes has found."""
 
-    intact: bool
-    checked: Whole
-    detail: str = Field(description="What was found, and what a chain cannot show.")
+    ok: bool
+    rows: Whole
+    head_seq: Whole
+    head_hash: str
+    faults: list[dict[str, Any]] = Field(description="What does not fit: `seq` and `problem`.")
+    compared: bool = Field(description="Whether a record that was kept elsewhere was looked for.")
+    caveat: str = Field(description="What a chain cannot show.")
 
 
 class RuleAnswer(Open):
@@ -238,15 +242,16 @@ class ReceiptAnswer(Open):
     """What a change has done, or would do."""
 
     revision: Whole
-    id: str | None
+    id: str
     status: str
-    effective: str | None
+    effective: str
     masked_by: list[str]
     expires_at: Time | None
     impact: dict[str, Any]
-    audit_seq: int | None
-    audit_hash: str | None
+    audit_seq: Whole
+    audit_hash: str
     dry_run: bool
+    overridden: list[str] = Field(description="Ids of interlock rules that were passed over.")
     convergence: Convergence | None
 
 

@@ -12,7 +12,6 @@ from starlette.responses import Response, StreamingResponse
 from resilient.admin import answers, requests
 from resilient.admin.backend import in_thread
 from resilient.admin.endpoints import Call, Table
-from resilient.admin.records import FILTERS
 from resilient.admin.reply import json_reply, table_or_json
 
 __all__ = ["table"]
@@ -22,6 +21,7 @@ table = Table()
 _LINES = "application/x-ndjson"
 _COLUMNS = ("seq", "at", "actor", "role", "via", "action", "target", "outcome", "reason")
 _PAGE = 500
+_FILTERS = ("target", "actor", "action", "outcome", "via")
 
 
 @table(
@@ -35,12 +35,13 @@ async def audit(call: Call) -> Response:
     """List what was done and refused, newest first; with `after` what followed that record, oldest first.
 
     `Accept: application/x-ndjson` exports everything behind `after`, a line for each record. `verify=true` checks
-    the chain of hashes instead. A chain shows records that were edited, removed between others, or put into another
-    order; it does not show that the newest ones were cut off: compare its head with the one that was logged.
+    the chain of hashes instead. A chain shows records that were edited, removed or moved; it does not show that the
+    newest ones were cut off: for that, give number and hash of one that was logged, `known_seq` and `known_hash`.
     """
     query = call.queries(requests.AuditQuery)
     if query.verify:
-        return json_reply(asdict(await in_thread(call.site.backend.operations.verify_audit)))
+        known = (query.known_seq, query.known_hash) if query.known_seq and query.known_hash else None
+        return json_reply(asdict(await in_thread(call.site.backend.operations.verify_audit, known)))
     if _LINES in call.request.headers.get("accept", ""):
         return StreamingResponse(_export(call, query), 200, None, _LINES)
     rows, head = await in_thread(_listed, call, query)
@@ -49,7 +50,7 @@ async def audit(call: Call) -> Response:
 
 
 def _filters(query: requests.AuditQuery) -> dict[str, str]:
-    return {name: value for name in FILTERS if (value := getattr(query, name)) is not None}
+    return {name: value for name in _FILTERS if (value := getattr(query, name)) is not None}
 
 
 def _listed(call: Call, query: requests.AuditQuery) -> tuple[list[dict[str, Any]], dict[str, Any]]:

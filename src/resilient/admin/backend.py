@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -10,12 +12,14 @@ import anyio.to_thread
 
 from resilient import clock
 from resilient.admin import records
+from resilient.control import standing
+from resilient.control.audit import AuditRow
 from resilient.control.directory import Directory
 from resilient.control.host import boot
-from resilient.control.intent import Hold, Intent, strictest
+from resilient.control.intent import Hold
 from resilient.control.operations import Operations
 from resilient.control.overview import overview
-from resilient.control.spoken import hold_json
+from resilient.control.spoken import hold_json, iso
 
 __all__ = ["Backend", "in_thread"]
 
@@ -70,7 +74,11 @@ class Backend:
             ControlUnavailable: If it cannot be read now.
 
         """
-        return overview(self.directory, now=clock.SYSTEM.wall())
+        seen = overview(self.directory, now=clock.SYSTEM.wall())
+        tags = self.directory.database.read(records.etags, [row["name"] for row in seen["downstreams"]])
+        for row in seen["downstreams"]:
+            row["etag"] = tags[row["name"]]  # the one that a change of its holds is compared with
+        return seen
 
     def holds(self, target: str | None, limit: int, *, ended: bool) -> list[dict[str, Any]]:
         """Return holds as JSON says them: those in force, or all there were."""
@@ -87,7 +95,9 @@ class Backend:
 
     def events(self, after: int | None, limit: int, downstream: str | None = None) -> tuple[list[dict[str, Any]], int]:
         """Return the events behind a cursor (None: the latest ones), oldest first, and the next cursor."""
-        return self.directory.database.read(records.events, after, limit, downstream)
+        found = self.operations.events(after or 0, limit=limit, downstream=downstream, latest=after is None)
+        rows = [{**each, "at": iso(each["at"])} for each in found]
+        return rows, found[-1]["seq"] if found else after or 0
 
     def news(self, cursor: int | None) -> tuple[list[dict[str, Any]], int]:
         """Return the events behind a cursor; None for that of now, and no events."""
@@ -95,22 +105,27 @@ class Backend:
             return [], self.events(None, 1)[1]
         return self.events(cursor, _NEWS)
 
+    def audit(self, after: int, limit: int, filters: Mapping[str, str], *, newest: bool) -> list[dict[str, Any]]:
+        """Return audit records: the newest ones first, or those behind a number, oldest first."""
+        found = self.operations.audit(after, limit=limit, latest=newest, **filters)
+        return [_audited(row) for row in (reversed(found) if newest else found)]
+
+    def audit_head(self) -> dict[str, Any]:
+        """Return number and hash of the newest audit record."""
+        seq, digest = self.operations.audit_head()
+        return {"seq": seq, "hash": digest}
+
     def incidents(self, downstream: str | None, limit: int) -> list[dict[str, Any]]:
         """Return incidents, newest first."""
         return self.directory.database.read(records.incidents, downstream, limit, clock.SYSTEM.wall())
 
-    def audit(self, after: int, limit: int, filters: Mapping[str, str], *, newest: bool) -> list[dict[str, Any]]:
-        """Return audit records: the newest ones first, or those behind a number, oldest first."""
-        return self.directory.database.read(records.audit, after, limit, filters, "DESC" if newest else "ASC")
-
-    def audit_head(self) -> dict[str, Any]:
-        """Return number and hash of the newest audit record."""
-        return self.directory.database.read(records.audit_head)
-
     def _told(self, hold: Hold) -> dict[str, Any]:
-        active = hold.status == "active"
-        left = hold.remaining(clock.SYSTEM.wall(), clock.SYSTEM.now(), boot()) if active else 0.0
-        return hold_json(hold, left, masked=active and _masked(hold, self.directory.load()))
+        if hold.status != "active":
+            return hold_json(hold, 0.0, masked=False)
+        wall = clock.SYSTEM.wall()
+        left = hold.remaining(wall, clock.SYSTEM.now(), boot())
+        masked = standing.masked_by(hold, standing.in_force(self.directory.load(), hold.target, wall))
+        return hold_json(hold, left, masked=bool(masked))
 
     def _both(self) -> tuple[Directory, Operations]:
         with self._lock:
@@ -123,10 +138,13 @@ class Backend:
             return self._open
 
 
-def _masked(hold: Hold, intent: Intent) -> bool:
-    """Tell whether a stricter hold or window is in force in the place of this one."""
-    wall = clock.SYSTEM.wall()
-    there = [each for each in intent.holds if each.target == hold.target]
-    windows = [each for each in intent.windows if each.active(wall) and each.covers(hold.target)]
-    first = strictest([*there, *windows])
-    return hold.mode != "no_retries" and first is not None and first.id != hold.id
+def _audited(row: AuditRow) -> dict[str, Any]:
+    said = {name: _json(getattr(row, name)) for name in ("request", "before", "after")}
+    return {**asdict(row), "at": iso(row.at), **said}
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 -- whatever JSON can say
+    try:
+        return json.loads(text)
+    except ValueError:  # edited by hand; the chain of hashes tells
+        return text

@@ -15,7 +15,8 @@ from resilient.admin.backend import in_thread
 from resilient.admin.endpoints import Call
 from resilient.admin.problems import Problem
 from resilient.admin.reply import json_reply
-from resilient.control.operations import Receipt, Who
+from resilient.control.intent import Via
+from resilient.control.receipts import Receipt, Who
 from resilient.control.spoken import iso
 
 __all__ = ["HEADERS", "changed", "who", "within_reach"]
@@ -30,7 +31,7 @@ _log = logging.getLogger("resilient.admin")
 
 def who(call: Call) -> Who:
     """Return the caller, as the audit record names them."""
-    via = "dashboard" if call.request.headers.get("x-resilient-client") == "dashboard" else "api"
+    via: Via = "dashboard" if call.request.headers.get("x-resilient-client") == "dashboard" else "api"
     return Who(call.known.name, call.known.role, via)
 
 

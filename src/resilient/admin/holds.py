@@ -6,10 +6,12 @@ from functools import partial
 
 from starlette.responses import Response
 
-from resilient.admin import answers, preconditions, requests
+from resilient.admin import answers, requests
 from resilient.admin.backend import in_thread
 from resilient.admin.changing import HEADERS, changed, who, within_reach
 from resilient.admin.endpoints import Call, Table
+from resilient.admin.preconditions import HEADERS as PRECONDITIONS
+from resilient.admin.preconditions import precondition
 from resilient.admin.problems import Problem
 from resilient.admin.reply import json_reply, table_or_json
 
@@ -18,17 +20,18 @@ __all__ = ["table"]
 table = Table()
 
 _RECEIPTS = {200: answers.ReceiptAnswer, 202: answers.ReceiptAnswer}
+_MATCH = {"If-Match": "The ETag that the caller saw; refused with 412 if the holds have changed since."}
 _PLACING = {
-    "query": requests.MutationQuery,
+    "query": requests.PlacingQuery,
     "answers": _RECEIPTS,
-    "headers": preconditions.HEADERS | HEADERS,
+    "headers": PRECONDITIONS | HEADERS,
     "problems": (409, 412, 428, 429),
 }
 _RELEASING = {
     "query": requests.ReleaseQuery,
     "answers": _RECEIPTS,
-    "headers": HEADERS,
-    "problems": (409, 429),
+    "headers": _MATCH | HEADERS,
+    "problems": (404, 409, 412, 429),
 }
 
 
@@ -57,16 +60,7 @@ async def release(call: Call) -> Response:
 @table("DELETE", "/v1/downstreams/{name}/retries", "operator", **_RELEASING)
 async def retries_on(call: Call) -> Response:
     """Give second attempts back: release the hold of the mode no_retries."""
-    name, hold_id = call.path["name"], call.queries(requests.ReleaseQuery).hold_id
-    if hold_id is None:
-        there = await in_thread(call.site.backend.operations.holds, name)
-        mine = [each for each in there if each.mode == "no_retries" and each.actor == call.known.name]
-        if not mine:
-            others = sorted({each.actor for each in there if each.mode == "no_retries"})
-            detail = f"{call.known.name} holds no retries of {name!r}."
-            raise Problem("not-found", detail + (f" {', '.join(others)} does; give hold_id." if others else ""))
-        hold_id = mine[0].id
-    return await _release(call, name, hold_id)
+    return await _release(call, call.path["name"], call.queries(requests.ReleaseQuery).hold_id, retries=True)
 
 
 @table(
@@ -74,7 +68,7 @@ async def retries_on(call: Call) -> Response:
     "/v1/downstreams/{name}/commands",
     "operator",
     body=requests.CommandBody,
-    query=requests.CommandQuery,
+    query=requests.PlacingQuery,
     answers=_RECEIPTS,
     headers=HEADERS | {"Idempotency-Key": "The same key within 24 h does it once; 1 to 200 printable characters."},
     problems=(409, 429),
@@ -87,8 +81,18 @@ async def command(call: Call) -> Response:
     if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):  # noqa: PLR2004
         allowed = "1 to 200 printable ASCII characters"
         raise Problem("malformed", f"Idempotency-Key must be {allowed}.", parameter="Idempotency-Key", allowed=allowed)
-    run = partial(call.site.backend.operations.command, name, body.command, reason=body.reason, who=who(call), key=key)
-    return await changed(call, run, target=name, wait=call.queries(requests.CommandQuery).wait)
+    query = call.queries(requests.PlacingQuery)
+    run = partial(
+        call.site.backend.operations.command,
+        name,
+        body.command,
+        reason=body.reason,
+        who=who(call),
+        key=key,
+        allow_unknown=query.allow_unknown,
+        dry_run=query.dry_run,
+    )
+    return await changed(call, run, target=name, wait=query.wait)
 
 
 @table("GET", "/v1/holds", query=requests.HoldsQuery, answers={200: answers.HoldList}, media=("text/plain",))
@@ -111,14 +115,14 @@ async def one(call: Call) -> Response:
     "/v1/holds/{id}",
     "operator",
     body=requests.HoldPatch,
-    query=requests.WaitQuery,
+    query=requests.ChangeQuery,
     answers=_RECEIPTS,
-    headers=HEADERS,
-    problems=(404, 409, 429),
+    headers=_MATCH | HEADERS,
+    problems=(404, 409, 412, 429),
 )
 async def extend(call: Call) -> Response:
     """Change when a hold ends, its ticket, or add a note; whose it is, or an admin."""
-    body = call.sent(requests.HoldPatch)
+    body, query = call.sent(requests.HoldPatch), call.queries(requests.ChangeQuery)
     hold = await in_thread(call.site.backend.operations.hold, call.path["id"])
     within_reach(call, hold.target)
     run = partial(
@@ -128,11 +132,13 @@ async def extend(call: Call) -> Response:
         ttl=body.ttl,
         ticket=body.ticket,
         note=body.note,
+        expect=await _expected(call, hold.target),
+        dry_run=query.dry_run,
     )
-    return await changed(call, run, target=hold.target, wait=call.queries(requests.WaitQuery).wait)
+    return await changed(call, run, target=hold.target, wait=query.wait)
 
 
-@table("DELETE", "/v1/holds/{id}", "operator", **{**_RELEASING, "problems": (404, 409, 429)})
+@table("DELETE", "/v1/holds/{id}", "operator", **_RELEASING)
 async def release_by_id(call: Call) -> Response:
     """Release a hold by its id; others than its owner need the role admin."""
     hold = await in_thread(call.site.backend.operations.hold, call.path["id"])
@@ -140,10 +146,10 @@ async def release_by_id(call: Call) -> Response:
 
 
 async def _place(call: Call, body: requests.HoldBody) -> Response:
-    name, query = call.path["name"], call.queries(requests.MutationQuery)
+    name, query = call.path["name"], call.queries(requests.PlacingQuery)
     within_reach(call, name)
     operations = call.site.backend.operations
-    expect, create_only = preconditions.precondition(call.request.headers, await in_thread(operations.etag, name))
+    expect, create_only = precondition(call.request.headers, await in_thread(operations.etag, name))
     run = partial(
         operations.place,
         name,
@@ -156,6 +162,7 @@ async def _place(call: Call, body: requests.HoldBody) -> Response:
         ticket=body.ticket,
         expect=expect,
         create_only=create_only,
+        strict=True,
         allow_unknown=query.allow_unknown,
         dry_run=query.dry_run,
         break_glass=tuple(body.break_glass),
@@ -163,7 +170,12 @@ async def _place(call: Call, body: requests.HoldBody) -> Response:
     return await changed(call, run, target=name, wait=query.wait)
 
 
-async def _release(call: Call, name: str, hold_id: str | None) -> Response:
+async def _expected(call: Call, target: str) -> str | None:
+    """Return the tag that a change names; releasing and extending need none."""
+    return precondition(call.request.headers, await in_thread(call.site.backend.operations.etag, target))[0]
+
+
+async def _release(call: Call, name: str, hold_id: str | None, *, retries: bool = False) -> Response:
     query = call.queries(requests.ReleaseQuery)
     within_reach(call, name)
     run = partial(
@@ -172,6 +184,8 @@ async def _release(call: Call, name: str, hold_id: str | None) -> Response:
         who=who(call),
         hold_id=hold_id,
         reason=query.reason,
+        retries=retries,
+        expect=await _expected(call, name),
         dry_run=query.dry_run,
     )
     return await changed(call, run, target=name, wait=query.wait)

@@ -14,7 +14,7 @@ from resilient.admin.changing import HEADERS, changed, who, within_reach
 from resilient.admin.endpoints import Call, Table
 from resilient.admin.preconditions import precondition
 from resilient.admin.problems import Problem
-from resilient.admin.reply import etag_of, json_reply, table_or_json, tagged
+from resilient.admin.reply import json_reply, table_or_json, tagged
 from resilient.control.intent import Rule, Window
 from resilient.control.spoken import window_json
 
@@ -29,7 +29,7 @@ _RECEIPTS = {200: answers.ReceiptAnswer, 202: answers.ReceiptAnswer}
 async def windows(call: Call) -> Response:
     """List planned maintenances."""
     query = call.queries(requests.WindowsQuery)
-    rows = [window_json(each) for each in await in_thread(call.site.backend.operations.windows, query.ended)]
+    rows = [window_json(each) for each in await in_thread(call.site.backend.operations.windows, ended=query.ended)]
     columns = ("id", "selector", "mode", "percent", "starts_at", "ends_at", "actor", "status", "reason")
     return table_or_json(call.request, {"items": rows}, rows, columns)
 
@@ -39,14 +39,14 @@ async def windows(call: Call) -> Response:
     "/v1/windows",
     "operator",
     body=requests.WindowBody,
-    query=requests.MutationQuery,
+    query=requests.PlacingQuery,
     answers={201: answers.ReceiptAnswer, **_RECEIPTS},
     headers=HEADERS,
     problems=(404, 409, 429),
 )
 async def schedule(call: Call) -> Response:
     """Plan a maintenance; 201 when it is planned, 200 for a dry run."""
-    body, query = call.sent(requests.WindowBody), call.queries(requests.MutationQuery)
+    body, query = call.sent(requests.WindowBody), call.queries(requests.PlacingQuery)
     within_reach(call, body.selector)
     run = partial(
         call.site.backend.operations.schedule,
@@ -77,7 +77,7 @@ async def window(call: Call) -> Response:
     "/v1/windows/{id}/end",
     "operator",
     body=requests.WindowEndBody,
-    query=requests.WaitQuery,
+    query=requests.ChangeQuery,
     answers=_RECEIPTS,
     headers=HEADERS,
     problems=(404, 409, 429),
@@ -91,8 +91,9 @@ async def end(call: Call) -> Response:
         found.id,
         who=who(call),
         reason=call.sent(requests.WindowEndBody).reason,
+        dry_run=call.queries(requests.ChangeQuery).dry_run,
     )
-    return await changed(call, run, target="", wait=call.queries(requests.WaitQuery).wait)
+    return await changed(call, run, target="", wait=call.queries(requests.ChangeQuery).wait)
 
 
 @table("GET", "/v1/rules", answers={200: answers.RulesAnswer, 304: None})
@@ -107,7 +108,7 @@ async def rules(call: Call) -> Response:
     "/v1/rules",
     "admin",
     body=requests.RulesBody,
-    query=requests.WaitQuery,
+    query=requests.ChangeQuery,
     answers=_RECEIPTS,
     headers={"If-Match": "The ETag of the rules that are replaced; always needed.", **HEADERS},
     problems=(409, 412, 428, 429),
@@ -122,19 +123,24 @@ async def set_rules(call: Call) -> Response:
             "precondition", "Send If-Match with the ETag of the rules that are replaced.", parameter="If-Match"
         )
     made = [Rule(**{**each.model_dump(), "group": tuple(each.group)}) for each in body.rules]
-    run = partial(call.site.backend.operations.set_rules, made, who=who(call), expect=expect)
-    return await changed(call, run, target="", wait=call.queries(requests.WaitQuery).wait)
+    query = call.queries(requests.ChangeQuery)
+    run = partial(
+        call.site.backend.operations.set_rules,
+        made,
+        who=who(call),
+        reason=body.reason,
+        expect=expect,
+        dry_run=query.dry_run,
+    )
+    return await changed(call, run, target="", wait=query.wait)
 
 
 async def _window(call: Call) -> Window:
-    found: list[Window] = await in_thread(call.site.backend.operations.windows, ended=True)
-    for each in found:
-        if each.id == call.path["id"]:
-            return each
-    raise Problem("not-found", "There is no such maintenance.", parameter="id")
+    return await in_thread(call.site.backend.operations.window, call.path["id"])
 
 
 def _rules(call: Call) -> tuple[dict[str, Any], str]:
-    intent = call.site.backend.directory.load()
-    rows = [asdict(each) for each in intent.rules]
-    return {"rules": rows, "revision": intent.revision}, etag_of(rows)
+    operations = call.site.backend.operations
+    tag = operations.rules_etag()  # first: who replaces rules that changed in between is refused
+    revision = call.site.backend.directory.revision()
+    return {"rules": [asdict(each) for each in operations.rules()], "revision": revision}, tag

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from resilient.control.durations import parse_duration
-from resilient.control.intent import Disposition, Mode, RuleKind
+from resilient.control.intent import Disposition, Mode, RuleKind, Via
 
 __all__ = [
     "AuditQuery",
+    "ChangeQuery",
     "CommandBody",
-    "CommandQuery",
     "DownstreamsQuery",
     "EventsQuery",
     "HoldBody",
@@ -20,11 +20,10 @@ __all__ = [
     "HoldsQuery",
     "IncidentsQuery",
     "ListQuery",
-    "MutationQuery",
+    "PlacingQuery",
     "ReleaseQuery",
     "RetriesBody",
     "RulesBody",
-    "WaitQuery",
     "WindowBody",
     "WindowEndBody",
     "WindowsQuery",
@@ -135,6 +134,7 @@ class RulesBody(Strict):
     """All interlocks; they replace those that are there."""
 
     rules: list[RuleBody] = Field(max_length=200)
+    reason: Text = ""
 
 
 class WindowsQuery(Strict):
@@ -147,27 +147,22 @@ class ListQuery(Strict):
     """No parameters."""
 
 
-class WaitQuery(Strict):
-    """How long the answer waits for every process, at most 30 s."""
-
-    wait: Wait = 2.0
-
-
-class CommandQuery(WaitQuery):
-    """How a command is given."""
-
-
-class MutationQuery(WaitQuery):
+class ChangeQuery(Strict):
     """How a change is made."""
 
+    wait: Wait = Field(2.0, description="How long the answer waits for every process, at most 30 s.")
     dry_run: bool = Field(default=False, description="Check everything, change nothing.")
+
+
+class PlacingQuery(ChangeQuery):
+    """How something is placed on a downstream."""
+
     allow_unknown: bool = Field(default=False, description="Take a name that no process has shown yet.")
 
 
-class ReleaseQuery(WaitQuery):
+class ReleaseQuery(ChangeQuery):
     """How a hold is released."""
 
-    dry_run: bool = False
     reason: Text = ""
     hold_id: Name | None = Field(None, description="Which one, if it is not the caller's only one.")
 
@@ -210,4 +205,9 @@ class AuditQuery(Strict):
     actor: Name | None = None
     action: Name | None = None
     outcome: Name | None = None
+    via: Via | None = None
     verify: bool = Field(default=False, description="Check the chain of hashes instead of listing.")
+    known_seq: Cursor | None = Field(None, description="With verify: number of a record that must be there.")
+    known_hash: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="With verify: its hash, as it was logged or shown once."
+    )
