@@ -1,0 +1,194 @@
+"""Metrics for Prometheus: of this process, or of all processes of a host, from whichever of them is asked.
+
+    from prometheus_client import start_http_server
+    from resilient.prometheus import Collector
+
+    Collector()  # and start_http_server(9000), or whatever shows the registry
+
+With a control directory any worker answers for all of them: it writes its own page, then reports pages only, those
+of dead processes included. Do not set PROMETHEUS_MULTIPROC_DIR for these metrics; they need no such directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.utils import floatToGoString
+
+from resilient import clock, faults
+from resilient._weave.assembly import gates
+from resilient.control.host import Identity
+from resilient.control.overview import STALE
+from resilient.control.pages import PageView
+from resilient.control.snapshot import snapshot
+from resilient.telemetry.catalogue import METRICS
+from resilient.telemetry.catalogue import Metric as Known
+from resilient.telemetry.gauges import Gauges, gauges
+from resilient.telemetry.statistics import PROCESS
+from resilient.telemetry.totals import Labels, Totals, Value
+
+if TYPE_CHECKING:
+    from resilient.control.directory import Directory
+
+__all__ = ["Collector", "exposition"]
+
+
+class Collector:
+    """Report the catalogue's metrics to a registry of prometheus_client.
+
+    Without a control directory it switches this process's statistics on, and reports them.
+
+    Args:
+        directory: The control directory, its path, or None.
+        registry: Where to register; None for nowhere.
+
+    Example:
+        >>> from prometheus_client import CollectorRegistry, generate_latest
+        >>> from resilient import Pipeline
+        >>> from resilient.prometheus import Collector
+        >>> registry = CollectorRegistry()
+        >>> collector = Collector(registry=registry)
+        >>> Pipeline("doc-collector").call(len, "hello")
+        5
+        >>> labels = 'downstream="doc-collector",error_type="",outcome="success"'
+        >>> f"resilient_call_duration_seconds_count{{{labels}}} 1.0" in generate_latest(registry).decode()
+        True
+        >>> collector.close()
+
+    """
+
+    def __init__(
+        self,
+        directory: Directory | str | os.PathLike[str] | None = None,
+        registry: CollectorRegistry | None = REGISTRY,
+    ) -> None:
+        """Report from now on."""
+        self._directory = directory
+        self._registry = registry
+        self._open = True
+        if directory is None:
+            PROCESS.start()
+        if registry is not None:
+            registry.register(self)
+
+    def close(self) -> None:
+        """Report no longer; statistics that this switched on are switched off."""
+        if not self._open:
+            return
+        self._open = False
+        if self._registry is not None:
+            self._registry.unregister(self)
+        if self._directory is None:
+            PROCESS.stop()
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield every metric without a value: registering looks at no process."""
+        for name, known in METRICS.items():
+            yield _family(name, known)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric that has a value; none at all if the control directory cannot be read, and say so."""
+        try:
+            totals, shown = _of_process() if self._directory is None else self._of_host()
+        except Exception as fault:  # noqa: BLE001 -- other metrics of the registry are none of our business
+            faults.report(self.collect, fault)
+            return
+        for name, known in METRICS.items():
+            series = totals.series(name) or shown.get(name)
+            if series:
+                yield _family(name, known, series.items())
+
+    def _of_host(self) -> tuple[Totals, Gauges]:
+        """Return what all processes of the host show, this one's page being as new as can be."""
+        from resilient.control.directory import Directory  # noqa: PLC0415 -- only with a control directory
+        from resilient.control.retained import host_totals  # noqa: PLC0415
+
+        directory = self._directory
+        if not isinstance(directory, Directory):
+            assert directory is not None  # noqa: S101 -- narrows the type
+            directory = self._directory = Directory(directory)
+        write_own_page()
+        totals, everyone = host_totals(directory)
+        pages = [page for page in everyone if page.alive]
+        shown = gauges([page.data for page in pages], totals.downstreams())
+        _processes(shown, pages)
+        intent = directory.load()
+        revision = shown["resilient_control_revision"] = {("desired",): float(intent.revision)}
+        if pages:
+            revision["applied",] = float(min(page.data.get("applied") or 0 for page in pages))
+        _holds(shown, ((hold.target, hold.mode, hold.expires_at) for hold in intent.holds))
+        return totals, shown
+
+
+def exposition(directory: Directory | str | os.PathLike[str] | None = None) -> tuple[bytes, str]:
+    """Return our metrics alone as text, and its content type.
+
+    Args:
+        directory: The control directory, its path, or None for this process.
+
+    """
+    collector = Collector(directory, registry=None)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    try:
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+    finally:
+        collector.close()
+
+
+def write_own_page() -> None:
+    """Have this process's page tell what it has counted up to now, if it takes part in control."""
+    from resilient.control import agent  # noqa: PLC0415 -- only with a control directory
+
+    agent.write_page()
+
+
+def _processes(shown: Gauges, pages: Sequence[PageView]) -> None:
+    late = sum(page.age > STALE for page in pages)
+    shown["resilient_control_process_count"] = {("live",): float(len(pages) - late), ("stale",): float(late)}
+    shown["resilient_control_staleness_seconds"] = {(): max((page.age for page in pages), default=0.0)}
+
+
+def _of_process() -> tuple[Totals, Gauges]:
+    totals = PROCESS.totals()
+    shown = gauges([snapshot(Identity.own(""), 0, {}, PROCESS)])
+    wall = clock.current().wall()
+    held = [(gate.env.downstream, hold) for gate in gates() for hold in gate.holds()]
+    _holds(shown, ((name, hold.mode, None if hold.expires is None else wall + hold.expires) for name, hold in held))
+    return totals, shown
+
+
+def _holds(shown: Gauges, holds: Iterable[tuple[str, str, float | None]]) -> None:
+    active: dict[Labels, float] = {}
+    ends: dict[Labels, float] = {}
+    for name, mode, end in holds:
+        active[name, mode] = active.get((name, mode), 0.0) + 1
+        if end is not None:
+            ends[name,] = max(end, ends.get((name,), 0.0))
+    shown["resilient_hold_active"] = active
+    shown["resilient_hold_expiry_timestamp_seconds"] = ends
+
+
+def _family(name: str, known: Known, series: Iterable[tuple[Labels, Value]] = ()) -> Metric:
+    made: Any
+    if known.kind == "histogram":
+        bounds = [*map(floatToGoString, known.buckets), "+Inf"]
+        made = HistogramMetricFamily(name, known.help, labels=known.labels)
+        for labels, value in sorted(series):
+            assert isinstance(value, list)  # noqa: S101 -- narrows the type
+            total, _, *counts = value
+            made.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total)
+    else:
+        made = (CounterMetricFamily if known.kind == "counter" else GaugeMetricFamily)(
+            name, known.help, labels=known.labels
+        )
+        for labels, value in sorted(series):
+            made.add_metric(labels, value)
+    metric: Metric = made
+    return metric
