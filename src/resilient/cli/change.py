@@ -14,7 +14,7 @@ from resilient.cli.words import clean
 from resilient.control.durations import parse_duration
 
 if TYPE_CHECKING:
-    from resilient.control.operations import Receipt
+    from resilient.control.receipts import Receipt
 
 __all__ = ["Change"]
 
@@ -25,8 +25,8 @@ class Change:
 
     Attributes:
         verb: What it is called in a question, such as "trip".
-        done: What has come of it, such as "is forced open".
-        make: Does it to one downstream, or only tries it; None if trying tells nothing.
+        done: What has come of it, such as "forced open".
+        make: Does it to one downstream, or only tries it.
         dry_run: Whether it is only tried.
         wait: How long to wait for every process, as it was written.
         concerns: Which of the downstreams that a pattern matches are meant; None for all.
@@ -35,7 +35,7 @@ class Change:
 
     verb: str
     done: str
-    make: Callable[[str, bool], Receipt | None]
+    make: Callable[[str, bool], Receipt]
     dry_run: bool = False
     wait: str = "2s"
     concerns: Callable[[str], bool] | None = None
@@ -70,9 +70,7 @@ class Change:
         found: dict[str, Receipt] = {}
         try:
             for each in names:
-                receipt = self.make(each, self.dry_run)
-                if receipt is not None:
-                    found[each] = receipt
+                found[each] = self.make(each, self.dry_run)
         except Exception:
             if found and not self.dry_run:
                 session.paper.note(f"Done before that: {', '.join(map(clean, found))}.")

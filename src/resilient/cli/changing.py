@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,14 @@ import typer
 
 from resilient.cli.change import Change
 from resilient.cli.command import command
-from resilient.cli.exits import REFUSED, USAGE, Stop
+from resilient.cli.exits import USAGE, Stop
 from resilient.cli.names import Selector
 from resilient.cli.parameters import (
     DONE,
     Disposition,
     DryRun,
     For,
+    Glass,
     Mode,
     Percent,
     Perhaps,
@@ -31,7 +33,7 @@ from resilient.control.durations import parse_duration
 
 if TYPE_CHECKING:
     from resilient.control.intent import Hold
-    from resilient.control.operations import Receipt
+    from resilient.control.receipts import Receipt
 
 __all__ = ["register"]
 
@@ -65,6 +67,7 @@ def trip(  # noqa: PLR0913 -- one for each option
     disposition: Where = Disposition.FALLBACK,
     ticket: Ticket = "",
     allow_unknown: Unknown = False,
+    break_glass: Glass = None,
     dry_run: DryRun = False,
     wait: Wait = "2s",
 ) -> None:
@@ -77,11 +80,12 @@ def trip(  # noqa: PLR0913 -- one for each option
             mode.value,
             reason=reason,
             ttl=ttl,
-            who=session.who(),
+            who=session.who("admin" if break_glass else "operator"),
             percent=percent,
             disposition=disposition.value,
             ticket=ticket,
             allow_unknown=allow_unknown,
+            break_glass=break_glass or (),
             dry_run=dry,
         )
 
@@ -105,14 +109,14 @@ def release(  # noqa: PLR0913 -- one for each option
     def end(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
         receipt = session.operations.release(target, who=session.who(), hold_id=hold, reason=reason, dry_run=dry)
         if not dry:
-            session.paper.note(*_staying(session.operations.holds(target)))
+            session.paper.note(*_staying(_held(session, target)))
         return receipt
 
     def held(target: str) -> bool:
-        mine = session.who().actor
-        return any(each.id == hold if hold else each.actor == mine for each in session.operations.holds(target))
+        found = session.operations.holds(target)
+        return any(each.id == hold for each in found) if hold else bool(_mine(session, _held(session, target)))
 
-    change = Change(verb="release", done="is released", make=end, dry_run=dry_run, wait=wait, concerns=held)
+    change = Change(verb="release", done="released", make=end, dry_run=dry_run, wait=wait, concerns=held)
     change.carry_out(session, name)
 
 
@@ -148,30 +152,30 @@ def retries(  # noqa: PLR0913 -- one for each option
         )
 
     def on(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
-        return _retries_on(session, target, reason, dry=dry)
+        receipt = session.operations.release(target, who=session.who(), reason=reason, retries=True, dry_run=dry)
+        if not dry:
+            session.paper.note(*_staying(_held(session, target, retries=True)))
+        return receipt
 
     def held(target: str) -> bool:
-        return any(each.mode == "no_retries" for each in session.operations.holds(target))
+        return bool(_mine(session, _held(session, target, retries=True)))
 
     verb = f"switch retries {switch.value} for"
     if switch is Switch.OFF:
         change = Change(verb=verb, done=DONE["no_retries"], make=off, dry_run=dry_run, wait=wait)
     else:
-        change = Change(verb=verb, done="makes retries again", make=on, dry_run=dry_run, wait=wait, concerns=held)
+        change = Change(verb=verb, done="free to retry again", make=on, dry_run=dry_run, wait=wait, concerns=held)
     change.carry_out(session, name)
 
 
-def _retries_on(session: Session, target: str, reason: str, *, dry: bool) -> Receipt:
-    """End the hold of this user that keeps second attempts away."""
+def _held(session: Session, target: str, *, retries: bool = False) -> list[Hold]:
+    """Return the holds on a downstream's calls, or those on its retries."""
+    return [each for each in session.operations.holds(target) if (each.mode == "no_retries") is retries]
+
+
+def _mine(session: Session, holds: list[Hold]) -> list[Hold]:
     who = session.who()
-    holds = [each for each in session.operations.holds(target) if each.mode == "no_retries"]
-    mine = next((each for each in holds if each.actor == who.actor), None)
-    others = _staying([each for each in holds if each is not mine])
-    if mine is None:
-        raise Stop(REFUSED, f"You hold no retries of {clean(target)} off.", *others)
-    receipt = session.operations.release(target, who=who, hold_id=mine.id, reason=reason, dry_run=dry)
-    session.paper.note(*others)
-    return receipt
+    return [each for each in holds if each.actor == who.actor]
 
 
 def _staying(holds: list[Hold]) -> list[str]:
@@ -183,18 +187,20 @@ def _staying(holds: list[Hold]) -> list[str]:
     ]
 
 
-def reset(session: Session, name: Selector, *, reason: Reason, wait: Wait = "2s") -> None:
+def reset(session: Session, name: Selector, *, reason: Reason, dry_run: DryRun = False, wait: Wait = "2s") -> None:
     """Close a breaker in every process and forget its history; holds stay in force."""
-    _once(session, "reset", "is reset", reason, wait).carry_out(session, name)
+    make = _once(session, "reset", reason)
+    Change(verb="reset", done="reset", make=make, dry_run=dry_run, wait=wait).carry_out(session, name)
 
 
-def probe(session: Session, name: Selector, *, reason: Reason, wait: Wait = "2s") -> None:
+def probe(session: Session, name: Selector, *, reason: Reason, dry_run: DryRun = False, wait: Wait = "2s") -> None:
     """Let an open breaker try a few calls now, in every process."""
-    _once(session, "probe", "tries again now", reason, wait).carry_out(session, name)
+    make = _once(session, "probe", reason)
+    Change(verb="probe", done="told to try again now", make=make, dry_run=dry_run, wait=wait).carry_out(session, name)
 
 
-def _once(session: Session, what: str, done: str, reason: str, wait: str) -> Change:
-    def give(target: str, dry: bool) -> Receipt | None:  # noqa: FBT001 -- called in one place
-        return None if dry else session.operations.command(target, what, reason=reason, who=session.who())
+def _once(session: Session, what: str, reason: str) -> Callable[[str, bool], Receipt]:
+    def give(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
+        return session.operations.command(target, what, reason=reason, who=session.who(), dry_run=dry)
 
-    return Change(verb=what, done=done, make=give, wait=wait)
+    return give

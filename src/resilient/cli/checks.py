@@ -87,12 +87,14 @@ def record(session: Session) -> Iterator[Finding]:
     else:
         yield Finding("fail", "epoch", "the file is not the one that was opened", "Restart the processes.")
     found = session.operations.verify_audit()
-    if found.intact:
-        what = f"{count(found.rows, 'entry', 'entries')}, chain whole, head {found.head_hash[:16]}"
-        advice = "A cut tail does not show here: compare the head with the last one in the log of the application."
-        yield Finding("ok", "audit", what, advice if session.options.output else "")
+    if found.ok:
+        what = (
+            f"{count(found.rows, 'entry', 'entries')}, the chain is whole, head {found.head_seq}:{found.head_hash[:16]}"
+        )
+        yield Finding("ok", "audit", what, found.caveat)
     else:
-        yield Finding("fail", "audit", clean(found.problem), "Somebody has changed the record; secure a copy of it.")
+        what = listed([f"entry {each['seq']}: {each['problem']}" for each in found.faults], 3)
+        yield Finding("fail", "audit", what, "Somebody has changed the record by other means; secure a copy of it.")
 
 
 def presence(_: Session, pages: list[PageView]) -> Iterator[Finding]:

@@ -13,6 +13,9 @@ from resilient.errors import ConfigError
 
 __all__ = ["ended"]
 
+FLAGS = {"ttl": "--for", "starts_at": "--from", "ends_at": "--until", "target": "NAME", "selector": "NAME"}
+"""What parameters are called on the command line, where that is another word."""
+
 
 def ended(session: Session, action: Callable[[], None]) -> int:
     """Run what a command does, close the session, and return the exit code; what went wrong is printed."""
@@ -42,14 +45,21 @@ def ended(session: Session, action: Callable[[], None]) -> int:
 
 def refusal(refused: Refused) -> list[str]:
     """Return why something was refused: the sentence, every violated rule, and names that come close."""
+    if refused.kind == "invalid":
+        return _invalid(refused)
     violations = refused.details.get("violations", ())
-    lines = [f"Refused: {refused.message}"]
+    lines = [f"Refused: {refused.message.replace('allow_unknown', '--allow-unknown')}"]
     lines += [f"  rule {each.get('rule', '?')}: {each.get('message', each)}" for each in violations]
-    close = refused.details.get("close_matches", ())
-    if close:
-        lines.append(f"  Did you mean {', '.join(close)}?")
-    if refused.kind == "unknown":
-        lines.append("  --allow-unknown sets it for a name that no process has used yet.")
     if refused.retry_after:
         lines.append(f"  Try again in {refused.retry_after:.0f} s.")
     return lines
+
+
+def _invalid(refused: Refused) -> list[str]:
+    """Return what is wrong with the parameters, by their names on the command line."""
+    lines = []
+    for each in refused.details.get("errors", ()):
+        name = each["parameter"]
+        said = FLAGS.get(name, f"--{name.replace('_', '-')}")
+        lines.append(each["message"].replace(name, said, 1))
+    return lines or [refused.message]

@@ -12,6 +12,7 @@ __all__ = [
     "Disposition",
     "DryRun",
     "For",
+    "Glass",
     "Mode",
     "Percent",
     "Perhaps",
@@ -39,10 +40,10 @@ class Disposition(StrEnum):
 
 
 DONE = {
-    "forced_open": "is forced open",
-    "observe": "is observed",
-    "forced_closed": "is forced closed",
-    "no_retries": "makes no retries",
+    "forced_open": "forced open",
+    "observe": "observed",
+    "forced_closed": "forced closed",
+    "no_retries": "kept from retrying",
 }
 """What each mode comes to, in words."""
 
@@ -57,3 +58,9 @@ Unknown = Annotated[bool, typer.Option("--allow-unknown", help="Also a name that
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would happen, and change nothing.")]
 Wait = Annotated[str, typer.Option("--wait", metavar="DURATION", help="How long to wait for every process.")]
 Where = Annotated[Disposition, typer.Option("--disposition", help=_WHERE)]
+Glass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--break-glass", metavar="RULE", help="Against this rule, with a reason of 20 characters; repeatable."
+    ),
+]

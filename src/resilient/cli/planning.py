@@ -97,7 +97,7 @@ def end(
     """End a window now, before its time or before it has begun."""
     patience = parse_duration(wait, "--wait", zero=True)
     receipt = session.operations.end_window(window, who=session.who(), reason=reason)
-    _end(receipts.answer(session, "has ended", {window: receipt}, patience))
+    _end(receipts.answer(session, "ended", {window: receipt}, patience))
 
 
 def _end(code: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -17,12 +20,16 @@ from resilient.cli.session import Session
 from resilient.cli.words import ago, clean, count, iso
 from resilient.clock import SYSTEM
 
+if TYPE_CHECKING:
+    from resilient.control.audit import AuditRow
+
 __all__ = ["register"]
 
 AUDIT = ("SEQ", "AT", "ACTOR", "VIA", "ACTION", "TARGET", "OUTCOME", "REASON")
 PROCESSES = ("INSTANCE", "PID", "VERSION", "PYTHON", "STARTED", "HEARTBEAT", "APPLIED", "ERRORS", "CONDITION")
 PAGE = 500
 PAUSE = 0.5
+HEAD = re.compile(r"([0-9]{1,15}):([0-9a-f]{64})")
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="The last N entries.")]
 
@@ -36,75 +43,79 @@ def register(app: typer.Typer) -> None:
     command(app, "processes")(processes)
 
 
-def audit(
+def audit(  # noqa: PLR0913 -- one for each option
     session: Session,
     *,
     limit: Limit = 50,
     target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="Only about this downstream.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check the chain of hashes instead.")] = False,
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="SEQ:HASH", help="With --verify: an entry as it was logged once.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is done from now on.")] = False,
 ) -> None:
     """Show who did what, and what was refused, the newest last."""
     if verify:
-        _verify(session)
+        _verify(session, head)
         return
     if follow and session.paper.output is Output.JSON:
         raise Stop(USAGE, "audit --follow prints one object per line; use --output ndjson.")
-    rows = _entries(session, target)[-limit:]
+    rows = session.operations.audit(limit=limit, latest=True, target=target or "")
     _print(session, rows, head=True)
-    if not follow:
-        return
-    last = _entries(session, None)[-1]["seq"] if _entries(session, None) else 0
-    try:
-        while True:
-            SYSTEM.sleep(PAUSE)
-            fresh = _entries(session, target, after=last)
-            if fresh:
-                last = fresh[-1]["seq"]
-                _print(session, fresh, head=False)
-    except KeyboardInterrupt:
-        return
+    if follow:
+        with suppress(KeyboardInterrupt):
+            _follow(session, rows[-1].seq if rows else 0, target or "")
 
 
-def _entries(session: Session, target: str | None, after: int = 0) -> list[Mapping[str, Any]]:
-    """Return the record from an entry on."""
-    found: list[Mapping[str, Any]] = []
+def _follow(session: Session, last: int, target: str) -> NoReturn:
+    """Print what is done from now on."""
     while True:
-        more = [dict(each) for each in session.operations.audit(after=after, limit=PAGE)]
-        found += [each for each in more if target is None or each["target"] == target]
-        if len(more) < PAGE:
-            return found
-        after = more[-1]["seq"]
+        rows = session.operations.audit(last, limit=PAGE, target=target)
+        if rows:
+            last = rows[-1].seq
+            _print(session, rows, head=False)
+        SYSTEM.sleep(PAUSE)
 
 
-def _verify(session: Session) -> None:
-    found = session.operations.verify_audit()
+def _verify(session: Session, head: str | None) -> None:
+    found = session.operations.verify_audit(None if head is None else _known(head))
     if not session.paper.people:
         session.paper.data(asdict(found))
     else:
-        session.paper.say(f"{count(found.rows, 'entry', 'entries')}; head {found.seq} {found.hash}")
-    if not found.intact:
-        raise Stop(FOUND, f"The record was changed: {clean(found.problem)}", "Secure a copy of it.")
-    session.paper.note(
-        "The chain is whole: no entry was edited, removed or moved. That the newest were cut off cannot be seen here:",
-        "compare the head with the last one in the log of the processes, or on the dashboard.",
-    )
+        session.paper.say(f"{count(found.rows, 'entry', 'entries')}; head {found.head_seq}:{found.head_hash}")
+    if not found.ok:
+        faults = (f"  {each['seq']}: {clean(each['problem'])}" for each in found.faults)
+        raise Stop(FOUND, "The record was changed by other means:", *faults, "Secure a copy of it.")
+    session.paper.note("The chain is whole." if found.compared else f"The chain is whole. {found.caveat}")
 
 
-def _print(session: Session, rows: list[Mapping[str, Any]], *, head: bool) -> None:
+def _known(text: str) -> tuple[int, str]:
+    match = HEAD.fullmatch(text)
+    if match is None:
+        message = f"--head must be a number and a hash as in 12:ab34..., got {text[:80]!r}"
+        raise Stop(USAGE, message)
+    return int(match[1]), match[2]
+
+
+def _print(session: Session, rows: list[AuditRow], *, head: bool) -> None:
     paper = session.paper
     if not paper.people:
-        paper.data(rows)
+        paper.data([_as_json(each) for each in rows])
     elif head:
         paper.table(AUDIT, [_cells(each) for each in rows])
     else:
         paper.say(*("  ".join(map(clean, _cells(each))) for each in rows))
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    at = row["at"]
-    words = ("actor", "via", "action", "target", "outcome", "reason")
-    return [str(row["seq"]), at if isinstance(at, str) else iso(at), *(str(row[key]) or "-" for key in words)]
+def _as_json(row: AuditRow) -> dict[str, Any]:
+    """Return an entry with the JSON in it as JSON; its hash covers what is stored, not this."""
+    texts = {key: json.loads(getattr(row, key)) for key in ("request", "before", "after")}
+    return {**asdict(row), **texts, "at": iso(row.at)}
+
+
+def _cells(row: AuditRow) -> list[str]:
+    words = (row.actor, row.via, row.action, row.target, row.outcome, row.reason)
+    return [str(row.seq), iso(row.at), *(each or "-" for each in words)]
 
 
 def report(

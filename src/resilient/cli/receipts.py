@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from resilient.cli.exits import APPLIED, PARTLY
@@ -11,7 +12,7 @@ from resilient.cli.words import age, clean, count, iso, per_second
 from resilient.clock import SYSTEM
 
 if TYPE_CHECKING:
-    from resilient.control.operations import Receipt
+    from resilient.control.receipts import Convergence, Receipt
 
 __all__ = ["answer", "as_json"]
 
@@ -21,7 +22,7 @@ def answer(session: Session, what: str, receipts: Mapping[str, Receipt], wait: f
 
     Args:
         session: Where to print.
-        what: Words for what was done, such as "is forced open".
+        what: Words for what was done, such as "forced open".
         receipts: What was done, by downstream.
         wait: Seconds to wait at most.
         several: Whether programs get a list, also of one.
@@ -50,49 +51,33 @@ def answer(session: Session, what: str, receipts: Mapping[str, Receipt], wait: f
     return PARTLY
 
 
-def as_json(target: str, receipt: Receipt, convergence: Any | None) -> dict[str, Any]:  # noqa: ANN401 -- Convergence
+def as_json(target: str, receipt: Receipt, convergence: Convergence | None) -> dict[str, Any]:
     """Return a receipt as programs get it."""
-    return {
-        "target": target,
-        "id": receipt.id,
-        "status": receipt.status,
-        "revision": receipt.revision,
-        "effective": receipt.effective,
-        "masked_by": list(receipt.masked_by),
-        "expires_at": None if receipt.expires_at is None else iso(receipt.expires_at),
-        "impact": receipt.impact,
-        "audit_seq": receipt.audit_seq,
-        "audit_hash": receipt.audit_hash,
-        "dry_run": receipt.dry_run,
-        "convergence": None
-        if convergence is None
-        else {
-            "required": convergence.required,
-            "applied": convergence.applied,
-            "pending": list(convergence.pending),
-            "complete": convergence.complete,
-            "waited_s": round(convergence.waited_s, 3),
-        },
-    }
+    entry = {"target": target, **asdict(receipt)}
+    entry["expires_at"] = None if receipt.expires_at is None else iso(receipt.expires_at)
+    entry["convergence"] = None if convergence is None else asdict(convergence)
+    return entry
 
 
 def _lines(name: str, what: str, receipt: Receipt) -> list[str]:
     until = ""
     if receipt.expires_at is not None:
         until = f" until {iso(receipt.expires_at)} ({age(receipt.expires_at - SYSTEM.wall())})"
-    lines = [f"{clean(name)} {'would be' if receipt.dry_run else ''}{what}{until}".replace("would be is", "would be")]
+    lines = [f"{clean(name)}: {'would be ' if receipt.dry_run else ''}{what}{until}"]
     details = [f"id {receipt.id}"] if receipt.id else []
     details += [f"revision {receipt.revision}"] if not receipt.dry_run else []
     impact = receipt.impact or {}
     if impact.get("calls_per_s") is not None:
         details.append(f"{per_second(impact['calls_per_s'])} calls/s, {impact.get('in_flight', 0)} in flight")
     lines.append(f"  {'; '.join(details)}")
+    if receipt.overridden:
+        lines.append(f"  against the rules {', '.join(map(clean, receipt.overridden))}, on purpose")
     if receipt.masked_by:
         lines.append(f"  masked by {', '.join(receipt.masked_by)}, which is stricter; in force: {receipt.effective}")
     return lines
 
 
-def _reach(convergence: Any) -> str:  # noqa: ANN401 -- Convergence
+def _reach(convergence: Convergence) -> str:
     if not convergence.required:
         return "No process is live now; those that start later begin with it."
     whole = count(convergence.required, "process", "processes")
@@ -100,10 +85,8 @@ def _reach(convergence: Any) -> str:  # noqa: ANN401 -- Convergence
 
 
 def _pending(pending: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [f"Not yet acknowledged by {count(len(pending), 'process', 'processes')}:"]
-    for each in pending:
-        name = each.get("process") or each.get("instance") or "?"
-        beat = each.get("heartbeat_age_s")
-        lines.append(f"  {clean(name)}" + ("" if beat is None else f"  (last heartbeat {beat:.1f} s ago)"))
-    lines.append("Each of them checks before its next call, so none admits a call that it should not.")
-    return lines
+    return [
+        f"Not yet acknowledged by {count(len(pending), 'process', 'processes')}:",
+        *(f"  {clean(each['instance'])}  (last heartbeat {age(each['heartbeat_age'])} ago)" for each in pending),
+        "Each of them checks before its next call, so none admits a call that it should not.",
+    ]

@@ -11,9 +11,11 @@ import typer
 from resilient.cli import receipts
 from resilient.cli.command import command
 from resilient.cli.exits import USAGE, Stop
+from resilient.cli.parameters import DryRun, Perhaps, Wait
 from resilient.cli.session import Session
 from resilient.cli.words import clean, count
 from resilient.control import config
+from resilient.control.durations import parse_duration
 from resilient.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def show(session: Session) -> None:
     """Show the rules in force; `--output json` prints what `rules set` takes."""
-    rules = session.directory.load().rules
+    rules = session.operations.rules()
     if not session.paper.people:
         session.paper.data({"rules": [_as_json(each) for each in rules]})
     elif rules:
@@ -50,19 +52,15 @@ def replace(
     session: Session,
     file: File,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
-    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="How long to wait for every process.")] = "2s",
+    reason: Perhaps = "",
+    dry_run: DryRun = False,
+    wait: Wait = "2s",
 ) -> None:
     """Replace all rules by those of a file: the [[rules]] of a resilient.toml, or the JSON of `rules show`."""
-    from resilient.control.durations import parse_duration  # noqa: PLC0415 -- beside its only use
-
     patience = parse_duration(wait, "--wait", zero=True)
     rules = _read(file)
-    if dry_run:
-        session.paper.note(f"{file}: {count(len(rules), 'rule')}, all good. Nothing was changed: this was a dry run.")
-        return
-    receipt = session.operations.set_rules(rules, who=session.who("admin"))
-    code = receipts.answer(session, f"now {count(len(rules), 'rule')}", {"rules": receipt}, patience)
+    receipt = session.operations.set_rules(rules, who=session.who("admin"), reason=reason, dry_run=dry_run)
+    code = receipts.answer(session, f"replaced, {len(rules)} now", {"rules": receipt}, patience)
     if code:
         raise Stop(code)
 

@@ -19,8 +19,9 @@ from resilient.clock import SYSTEM
 
 if TYPE_CHECKING:
     from resilient.control.directory import Directory
-    from resilient.control.operations import Operations, Who
+    from resilient.control.operations import Operations
     from resilient.control.pages import PageView
+    from resilient.control.receipts import Who
 
 __all__ = ["Options", "Session"]
 
@@ -121,7 +122,7 @@ class Session:
 
         The owner of the directory's files can do everything to them anyway, so no role is asked for.
         """
-        from resilient.control.operations import Who  # noqa: PLC0415 -- as above
+        from resilient.control.receipts import Who  # noqa: PLC0415 -- as above
 
         return Who(actor(), role, "cli")
 
