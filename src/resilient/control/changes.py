@@ -38,29 +38,7 @@ class Planning:
 def schedule(change: Change, asked: Planning) -> Receipt:
     """Plan a window."""
     change.operator()
-    checks = Checks()
-    checks.name("selector", asked.selector)
-    checks.mode(asked.mode, asked.percent, asked.disposition)
-    change.reason = checks.reason(asked.reason)
-    ticket = checks.text("ticket", asked.ticket, 0, 200)
-    starts_at, ends_at = checks.span(asked.starts_at, asked.ends_at, change.moment.wall)
-    checks.done()
-    window = Window(
-        id=new_id("w"),
-        selector=asked.selector,
-        mode=asked.mode,
-        percent=asked.percent,
-        disposition=asked.disposition,
-        reason=change.reason,
-        ticket=ticket,
-        actor=change.who.actor,
-        via=change.who.via,
-        created_at=change.moment.wall,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        revision=0,
-        status="scheduled" if starts_at > change.moment.wall else "active",
-    )
+    window = _window(change, asked)
     hit = {name for name in change.names if window.covers(name)}
     if not hit and not asked.allow_unknown:
         change.known(asked.selector)
@@ -75,6 +53,33 @@ def schedule(change: Change, asked: Planning) -> Receipt:
         expires_at=ends_at,
         impact=change.views.impact(hit),
         overridden=change.overridden,
+    )
+
+
+def _window(change: Change, asked: Planning) -> Window:
+    """Return the window that was asked for, if that is possible."""
+    checks = Checks()
+    checks.name("selector", asked.selector)
+    checks.mode(asked.mode, asked.percent, asked.disposition)
+    change.reason = checks.reason(asked.reason)
+    ticket = checks.text("ticket", asked.ticket, 0, 200)
+    starts_at, ends_at = checks.span(asked.starts_at, asked.ends_at, change.moment.wall)
+    checks.done()
+    return Window(
+        id=new_id("w"),
+        selector=asked.selector,
+        mode=asked.mode,
+        percent=asked.percent,
+        disposition=asked.disposition,
+        reason=change.reason,
+        ticket=ticket,
+        actor=change.who.actor,
+        via=change.who.via,
+        created_at=change.moment.wall,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        revision=0,
+        status="scheduled" if starts_at > change.moment.wall else "active",
     )
 
 
@@ -124,13 +129,26 @@ def command(  # noqa: PLR0913 -- those of the request
     checks.done()
     if not allow_unknown:
         change.known(target)
+    given = _given(change, target, word)
+    change.after = asdict(given)
+    return Receipt(
+        revision=change.revision,
+        id=str(given.generation),
+        status="issued",
+        effective=standing.effective(standing.in_force(change.intent(), target, given.at)),
+        impact=change.views.impact({target}),
+    )
+
+
+def _given(change: Change, target: str, word: Any) -> Command:  # noqa: ANN401 -- was checked
+    """Write a command down under the next generation, and return it."""
     wall, who = change.moment.wall, change.who
     change.db.execute("DELETE FROM commands WHERE at < ?", (wall - _KEPT,))
     generation = change.db.execute(
         "INSERT INTO commands (target, command, reason, actor, via, at) VALUES (?, ?, ?, ?, ?, ?)",
         (target, word, change.reason, who.actor, who.via, wall),
     ).lastrowid
-    given = Command(
+    return Command(
         generation=int(generation or 0),
         target=target,
         command=word,
@@ -138,14 +156,6 @@ def command(  # noqa: PLR0913 -- those of the request
         actor=who.actor,
         via=who.via,
         at=wall,
-    )
-    change.after = asdict(given)
-    return Receipt(
-        revision=change.revision,
-        id=str(given.generation),
-        status="issued",
-        effective=standing.effective(standing.in_force(change.intent(), target, wall)),
-        impact=change.views.impact({target}),
     )
 
 

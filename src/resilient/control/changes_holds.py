@@ -61,25 +61,7 @@ def place(change: Change, asked: Placing) -> Receipt:
         without=own.id if own else "",
     )
     change.obey(proposal, asked.break_glass)
-    moment = change.moment
-    fresh = Hold(
-        id=own.id if own else new_id("h"),
-        target=asked.target,
-        mode=asked.mode,
-        percent=asked.percent,
-        disposition=asked.disposition,
-        reason=change.reason,
-        ticket=ticket,
-        actor=change.who.actor,
-        via=change.who.via,
-        created_at=own.created_at if own else moment.wall,
-        expires_at=moment.wall + ttl,
-        ends=moment.now + ttl,
-        boot=moment.boot,
-        ttl=ttl,
-        revision=change.revision,
-        notes=own.notes if own else (),
-    )
+    fresh = _made(change, asked, ttl, ticket, own)
     change.put(fresh, own)
     return receipt(change, fresh)
 
@@ -158,6 +140,29 @@ def receipt(change: Change, hold: Hold) -> Receipt:
         expires_at=hold.expires_at if hold.status == "active" else None,
         impact=change.views.impact({hold.target}),
         overridden=change.overridden,
+    )
+
+
+def _made(change: Change, asked: Placing, ttl: float, ticket: str, own: Hold | None) -> Hold:
+    """Return a hold, under the id of the one whose place it takes."""
+    moment = change.moment
+    return Hold(
+        id=own.id if own else new_id("h"),
+        target=asked.target,
+        mode=asked.mode,
+        percent=asked.percent,
+        disposition=asked.disposition,
+        reason=change.reason,
+        ticket=ticket,
+        actor=change.who.actor,
+        via=change.who.via,
+        created_at=own.created_at if own else moment.wall,
+        expires_at=moment.wall + ttl,
+        ends=moment.now + ttl,
+        boot=moment.boot,
+        ttl=ttl,
+        revision=change.revision,
+        notes=own.notes if own else (),
     )
 
 
