@@ -50,7 +50,7 @@ def schedule(change: Change, asked: Planning) -> Receipt:
         id=window.id,
         status=window.status,
         effective=window.mode if window.status == "active" else "auto",
-        expires_at=ends_at,
+        expires_at=window.ends_at,
         impact=change.views.impact(hit),
         overridden=change.overridden,
     )
