@@ -5,23 +5,22 @@ The command line, the API, the dashboard and the streams all show this one pictu
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from resilient.clock import SYSTEM
 from resilient.control import rows as record
 from resilient.control.directory import Directory
 from resilient.control.history import History, histories
-from resilient.control.host import boot
 from resilient.control.intent import Hold, Intent, Window, strictest, strictness
 from resilient.control.merging import merged
+from resilient.control.moment import Moment
 from resilient.control.pages import PageView, read_pages
 from resilient.control.spoken import hold_json, iso, verdict, window_json
+from resilient.control.standing import etag
 
-__all__ = ["STALE", "etag", "overview"]
+__all__ = ["STALE", "overview"]
 
 STALE: Final = 5.0
 """Seconds without a heartbeat, which comes each second, after which a live process is called stale."""
@@ -37,6 +36,7 @@ class _Record:
     app: str
     head: tuple[int, str]
     histories: Mapping[str, History]
+    tags: Mapping[str, str]
 
 
 def overview(directory: Directory, *, now: float) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def overview(directory: Directory, *, now: float) -> dict[str, Any]:
 
     """
     pages = [page for page in read_pages(directory.path) if page.alive]
-    found = directory.database.read(_read, now)
+    names = {name for page in pages for name in page.data.get("downstreams") or {}}
+    found = directory.database.read(_read, now, names)
     intent = found.intent
     windows = [window for window in intent.windows if window.active(now)]
     downstreams = _downstreams(pages, found, now)
@@ -73,23 +74,15 @@ def overview(directory: Directory, *, now: float) -> dict[str, Any]:
     }
 
 
-def etag(holds: Iterable[Hold]) -> str:
-    """Return what changes whenever the holds of a downstream change.
-
-    Args:
-        holds: Those in force on it.
-
-    """
-    known = sorted(f"{hold.id}:{hold.revision}" for hold in holds)
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:20]
-
-
-def _read(db: sqlite3.Connection, wall: float) -> _Record:
+def _read(db: sqlite3.Connection, wall: float, names: set[str]) -> _Record:
+    moment = Moment.current()
+    intent = record.load(db, wall, moment.now, moment.boot)
     return _Record(
-        record.load(db, wall, SYSTEM.now(), boot()),
+        intent,
         str(record.meta(db, "app")),
         (int(record.meta(db, "audit_seq")), str(record.meta(db, "audit_hash"))),
         histories(db, wall),
+        {name: etag(db, name, moment) for name in names.union(hold.target for hold in intent.holds)},
     )
 
 
@@ -130,7 +123,7 @@ def _downstreams(pages: Sequence[PageView], found: _Record, now: float) -> list[
         row = merged(shown.get(name, []), counted=counted)
         windows = [window for window in found.intent.windows if window.covers(name)]
         mine = holds.get(name, [])
-        rows.append({"name": name, **_with_intent(row, mine, windows, now), "etag": etag(mine)})
+        rows.append({"name": name, **_with_intent(row, mine, windows, now), "etag": found.tags[name]})
         rows[-1]["incidents"] = found.histories.get(name, History()).told()
     return rows
 
@@ -138,10 +131,8 @@ def _downstreams(pages: Sequence[PageView], found: _Record, now: float) -> list[
 def _with_intent(row: dict[str, Any], holds: Sequence[Hold], windows: Sequence[Window], now: float) -> dict[str, Any]:
     """Return a row in which what operators want comes first, be it applied already or not."""
     active = [window for window in windows if window.active(now)]
-    wall, monotonic, start = SYSTEM.wall(), SYSTEM.now(), boot()
-    told = [
-        hold_json(hold, hold.remaining(wall, monotonic, start), masked=_masked(hold, holds, active)) for hold in holds
-    ]
+    moment = Moment.current()
+    told = [hold_json(hold, moment.left(hold), masked=_masked(hold, holds, active)) for hold in holds]
     row = {**row, "holds": told, "windows": [window_json(window) for window in windows]}
     wanted: list[Hold | Window] = [*holds, *active]
     if any(entry.mode == "no_retries" for entry in wanted):
