@@ -28,6 +28,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 
 # Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
 LONG = (
+    "tests/admin/browser/",
     "tests/cache/suite/",
     "tests/cache/test_cache_model.py",
     "tests/idempotency/test_book.py",

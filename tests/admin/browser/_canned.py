@@ -40,7 +40,10 @@ def hold(target: str, mode: str = "forced_open", *, left: float = 1471.0, **more
 def downstream(name: str, calls: float = 40.0, bad: float = 0.002, speed: float = 0.02, **more: Any) -> dict[str, Any]:
     """Return one downstream: `calls` per second, of which the share `bad` fails, `speed` seconds at the median."""
     phase = sum(map(ord, name))
-    history = [max(0, round(calls * 2 * (1 + 0.18 * math.sin((slot + phase) / 5) + 0.1 * math.sin(slot * 1.7 + phase)))) for slot in range(60)]
+    history = [
+        max(0, round(calls * 2 * (1 + 0.18 * math.sin((slot + phase) / 5) + 0.1 * math.sin(slot * 1.7 + phase))))
+        for slot in range(60)
+    ]
     errors = [round(each * bad * (1.4 if slot > 40 else 0.5)) for slot, each in enumerate(history)]
     return {
         "name": name,
@@ -98,25 +101,95 @@ def overview() -> dict[str, Any]:
     masked = hold("payments", "observe", left=5000, actor="bob", reason="comparing thresholds", ticket="", masked=True)
     downstreams = [
         downstream(
-            "payments", 0.0, 0.0, 0.048, state="forced_open", since=iso(-900), cause="hold", states={"forced_open": PROCESSES},
-            rejected_rate=118.4, in_flight=0, holds=[hold("payments"), masked],
-            history=[*downstream("payments", 118)["history"][:38], *dead], errors=[*downstream("payments", 118, 0.12)["errors"][:38], *dead],
+            "payments",
+            0.0,
+            0.0,
+            0.048,
+            state="forced_open",
+            since=iso(-900),
+            cause="hold",
+            states={"forced_open": PROCESSES},
+            share=0.0,
+            rejected_rate=118.4,
+            in_flight=0,
+            holds=[hold("payments"), masked],
+            history=[*downstream("payments", 118)["history"][:38], *dead],
+            errors=[*downstream("payments", 118, 0.12)["errors"][:38], *dead],
             incidents={"open": True, "count_24h": 2},
         ),
-        {**failing, "state": "open", "since": iso(-134), "cause": "failure_ratio", "states": {"open": 1, "closed": 3}, "rejected_rate": 21.3},
-        downstream("recommendations", 12, 0.04, 0.11, state="half_open", since=iso(-4), cause="wait_elapsed", states={"half_open": 2, "open": 2}, rejected_rate=9.0),
-        downstream("fraud-score", 31, 0.09, 0.2, retries="off", holds=[hold("fraud-score", "no_retries", left=244, actor="carol", reason="They ask for less load", ticket="")]),
-        downstream("tax", 22, 0.0, 0.035, state="observe", cause="hold", since=iso(-5000), states={"observe": 4}, holds=[hold("tax", "observe", left=7000, actor="bob", reason="Is the new threshold too tight?")]),
+        {
+            **failing,
+            "state": "open",
+            "since": iso(-134),
+            "cause": "failure_ratio",
+            "states": {"open": 1, "closed": 3},
+            "rejected_rate": 21.3,
+        },
+        downstream(
+            "recommendations",
+            12,
+            0.04,
+            0.11,
+            state="half_open",
+            since=iso(-4),
+            cause="wait_elapsed",
+            states={"half_open": 2, "open": 2},
+            rejected_rate=9.0,
+        ),
+        downstream(
+            "fraud-score",
+            31,
+            0.09,
+            0.2,
+            retries="off",
+            holds=[
+                hold("fraud-score", "no_retries", left=244, actor="carol", reason="They ask for less load", ticket="")
+            ],
+        ),
+        downstream(
+            "tax",
+            22,
+            0.0,
+            0.035,
+            state="observe",
+            cause="hold",
+            since=iso(-5000),
+            states={"observe": 4},
+            holds=[hold("tax", "observe", left=7000, actor="bob", reason="Is the new threshold too tight?")],
+        ),
         downstream("inventory", 210, 0.001, 0.009),
         downstream("cart", 331, 0.0004, 0.004, bulkheads={"bulkhead": {"limit": 20, "active": 19, "queued": 6}}),
         downstream("ledger-eu", 18, 0.0, 0.06, windows=[ledger], ramping=True, share=0.25),
         downstream("ledger-us", 25, 0.0, 0.055, windows=[ledger]),
         downstream("mail", 3.4, 0.0, 0.4),
         downstream("https://images.internal.example:8443", 96, 0.0, 0.018),
-        downstream("audit-log", 0.0, 0.0, 0.0, in_flight=0, p50=None, p90=None, p99=None, since=None, incidents=None, bulkheads={}),
+        downstream(
+            "audit-log",
+            0.0,
+            0.0,
+            0.0,
+            in_flight=0,
+            p50=None,
+            p90=None,
+            p99=None,
+            since=None,
+            incidents=None,
+            bulkheads={},
+        ),
     ]
     processes = [
-        {"instance": f"web-1-{4411 + at}", "host": "web-1", "pid": 4411 + at, "version": "0.1.0", "python": "3.13.1", "started_at": iso(-90_000 - at), "heartbeat_age": 0.2 + at / 5, "applied": 42 if at < 3 else 41, "stale": False, "errors": {"reload": 1} if at == 3 else {}}
+        {
+            "instance": f"web-1-{4411 + at}",
+            "host": "web-1",
+            "pid": 4411 + at,
+            "version": "0.1.0",
+            "python": "3.13.1",
+            "started_at": iso(-90_000 - at),
+            "heartbeat_age": 0.2 + at / 5,
+            "applied": 42 if at < 3 else 41,
+            "stale": False,
+            "errors": {"reload": 1} if at == 3 else {},
+        }
         for at in range(PROCESSES)
     ]
     return {
@@ -147,6 +220,17 @@ def audit() -> list[dict[str, Any]]:
         ("bob", "cli", "hold.place", "tax", "done", "Is the new threshold too tight?"),
     ]
     return [
-        {"seq": 97 - at, "at": iso(-900 * (at + 1)), "actor": actor, "via": via, "role": "operator", "action": action, "target": target, "outcome": outcome, "reason": reason, "hash": "00"}
+        {
+            "seq": 97 - at,
+            "at": iso(-900 * (at + 1)),
+            "actor": actor,
+            "via": via,
+            "role": "operator",
+            "action": action,
+            "target": target,
+            "outcome": outcome,
+            "reason": reason,
+            "hash": "00",
+        }
         for at, (actor, via, action, target, outcome, reason) in enumerate(rows)
     ]

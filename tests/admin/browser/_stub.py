@@ -20,7 +20,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-TOKENS = {"rsl_see_1": "viewer", "rsl_act_1": "operator", "rsl_all_1": "admin"}
+TOKENS = {"rsl_see_5ec12e7": "viewer", "rsl_act_5ec12e7": "operator", "rsl_all_5ec12e7": "admin"}
 
 
 class Stub(ThreadingHTTPServer):
@@ -173,13 +173,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.put(name, body or {}, "dry_run" in query)
         else:
             self.server.change(name, state="closed", holds=[], states={"closed": 4})
-            self.json({"effective": "auto", "convergence": {"required": 4, "applied": 4, "pending": [], "complete": True}})
+            self.json(
+                {"effective": "auto", "convergence": {"required": 4, "applied": 4, "pending": [], "complete": True}}
+            )
 
     do_PUT = change
     do_DELETE = change
 
     def put(self, name: str, body: dict[str, Any], dry: bool) -> None:
-        answer: dict[str, Any] = {"status": "active", "effective": body["mode"], "masked_by": [], "impact": {"calls_per_s": 210.0, "in_flight": 3}}
+        answer: dict[str, Any] = {
+            "status": "active",
+            "effective": body["mode"],
+            "masked_by": [],
+            "impact": {"calls_per_s": 210.0, "in_flight": 3},
+        }
         if not dry:
             placed = _canned.hold(name, body["mode"], left=900, reason=body["reason"], actor="me", ticket="")
             self.server.change(name, state=body["mode"], holds=[placed], states={body["mode"]: 4})

@@ -47,7 +47,7 @@ function breakerInWords({ state, open_for: wait, failure_rate: failing, threshol
 function traits(each) {
   const words = [[`retries ${each.retries ?? "on"}`, each.retries === "off" ? "warn" : null]];
   if (each.ramping) words.push([`returning, ${share(each.share)} admitted`, "warn"]);
-  else if (typeof each.share === "number" && each.share < 1) words.push([`${share(each.share)} admitted`, "warn"]);
+  else if (typeof each.share === "number" && each.share < 1 && each.share > 0) words.push([`${share(each.share)} admitted`, "warn"]);
   words.push(...Object.values(each.breakers ?? {}).flatMap(breakerInWords));
   for (const { active, limit, queued } of Object.values(each.bulkheads ?? {})) {
     const full = limit > 0 && active / limit >= 0.9;

@@ -87,8 +87,9 @@ export class Live {
           this.round += 1;
           return this.hooks.onDenied(error);
         }
-        // A server that has no stream to give still answers a poll.
-        failures = error instanceof Problem ? FAILURES_BEFORE_POLLING : failures + 1;
+        const refused = error instanceof Problem && failures < FAILURES_BEFORE_POLLING;
+        failures = refused ? FAILURES_BEFORE_POLLING : failures + 1;
+        if (refused) continue; // a server that has no stream to give still answers a poll
         this.retryAfter = error.retryAfter;
       }
       if (round !== this.round) return;
