@@ -32,6 +32,8 @@ from resilient import (
     log_events,
     subscribe,
 )
+from resilient.control import watching
+from resilient.control.incidents import Incident
 from resilient.stores import MemoryStore
 from resilient.stores.front import Front
 from tests._stage import VirtualClock, installed, name
@@ -193,6 +195,18 @@ def an_operation_is_in_doubt(clock, pipeline):
         charge("a")
 
 
+def incident(pipeline):
+    return Incident(pipeline.name, 1.0, 1.0, planned=False, cause="consecutive", id=7)
+
+
+def incident_begins(clock, pipeline):
+    watching.tell("opened", incident(pipeline))
+
+
+def incident_ends(clock, pipeline):
+    watching.tell("closed", incident(pipeline), seconds=3.0)
+
+
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor percent expires"
 STORIES = {
@@ -271,6 +285,13 @@ STORIES = {
         {"store": "BrokenStore", "cause": "Down", "rest": 0.5},
     ),
     "resilient.store.resumed": ((), store_comes_back, "store", {"store": "BrokenStore"}),
+    "resilient.incident.opened": ((), incident_begins, "id planned cause", {"id": 7, "planned": False}),
+    "resilient.incident.closed": (
+        (),
+        incident_ends,
+        "id planned cause seconds",
+        {"cause": "consecutive", "seconds": 3},
+    ),
 }
 
 

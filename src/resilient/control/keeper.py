@@ -1,7 +1,8 @@
 """The one process of a host that tidies up.
 
-It adds up dead pages, writes down what time has done to holds, keeps the incidents and bounds the record. Which one it is a lock decides, that the kernel takes from the dead. Whatever it does can be cut off at any
-point and done again by the next one.
+It adds up dead pages, writes down what time has done to holds, keeps the incidents and bounds the record.
+Which process it is a lock decides, that the kernel takes from the dead. Whatever it does can be cut off at
+any point and done again by the next one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from resilient.control.moment import Moment
 from resilient.control.pages import PageView
 from resilient.telemetry.totals import Totals
 
-__all__ = ["Watching"]
+__all__ = ["Watching", "tell"]
 
 _KEY: Final = "incidents"
 _WRITING: Final = 5.0
@@ -83,9 +83,9 @@ class Watching:
             raise
         over, self._over, self._times, self._written = self._over, [], {}, at.now
         for incident in new:
-            _tell("opened", incident)
+            tell("opened", incident)
         for incident, end in over:
-            _tell("closed", incident, seconds=round(end - incident.started_at, 3))
+            tell("closed", incident, seconds=round(end - incident.started_at, 3))
 
     def _record(self, db: sqlite3.Connection, new: Sequence[Incident], wall: float) -> None:
         totals = Totals()
@@ -135,6 +135,7 @@ def _said(planned: bool) -> str:  # noqa: FBT001 -- a label
     return "true" if planned else "false"
 
 
-def _tell(what: str, incident: Incident, **more: object) -> None:
+def tell(what: str, incident: Incident, **more: object) -> None:
+    """Publish that an incident was "opened" or "closed"."""
     fields = {"id": incident.id, "planned": incident.planned, "cause": incident.cause, **more}
     events.publish(f"resilient.incident.{what}", incident.downstream, fields)
