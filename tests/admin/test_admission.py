@@ -37,10 +37,10 @@ def test_insecure_must_say_why_and_is_logged(directory, caplog):
     assert "without any secret: a demo on a laptop" in caplog.text
     site = Site(directory, hosts=["localhost"])
     assert site.get("v1", who=None).status_code == 401
-    site.client.app = app(directory, authenticator=open_to_all, hosts=["localhost"])
     from starlette.testclient import TestClient
 
-    client = TestClient(site.client.app, base_url="http://localhost")
+    served = app(directory, authenticator=open_to_all, hosts=["localhost"])
+    client = TestClient(served, base_url="http://localhost")
     assert client.get("/v1").json()["role"] == "viewer"
     assert client.put("/v1/downstreams/payments/hold", json=dict(HOLD)).status_code == 403
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -108,6 +109,8 @@ class Admin:
     async def _answer(self, request: Request, calls: list[Call]) -> Response:
         self.hosts.check(request.headers)
         no_token_in_url(request)
+        if not segments(request.scope):
+            return _to_folder(request)
         if request.method not in _SAFE:
             check_origin(request.headers)
         endpoint, path = self._route(request)
@@ -157,6 +160,12 @@ def _problem(fault: Exception, method: str) -> Problem:
         return Problem("unavailable", str(fault), retry_after=2.0)
     _log.error("%s failed; its caller was told so", method, exc_info=fault, extra={"event": "resilient.admin.fault"})
     return Problem("fault", "This is a fault of the service, and was written to its log.")
+
+
+def _to_folder(request: Request) -> Response:
+    """Lead from the mount itself, such as /ops, to /ops/: relative links of the page start there."""
+    path = str(request.scope["path"]) or str(request.scope.get("root_path", ""))
+    return Response(None, 308, {"Location": f"{quote(path.rpartition('/')[2])}/"})
 
 
 def _request_id(request: Request) -> str:

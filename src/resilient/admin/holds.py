@@ -150,6 +150,8 @@ async def _place(call: Call, body: requests.HoldBody) -> Response:
     within_reach(call, name)
     operations = call.site.backend.operations
     expect, create_only = precondition(call.request.headers, await in_thread(operations.etag, name))
+    if call.request.headers.get("if-match", "").strip() == "*":
+        await _has_one(call, name, retries=body.mode == "no_retries")
     run = partial(
         operations.place,
         name,
@@ -168,6 +170,13 @@ async def _place(call: Call, body: requests.HoldBody) -> Response:
         break_glass=tuple(body.break_glass),
     )
     return await changed(call, run, target=name, wait=query.wait)
+
+
+async def _has_one(call: Call, name: str, *, retries: bool) -> None:
+    """Refuse to replace what is not there."""
+    found = await in_thread(call.site.backend.operations.holds, name)
+    if not any(each.actor == call.known.name and (each.mode == "no_retries") is retries for each in found):
+        raise Problem("stale", f"{call.known.name} has no hold on {name!r} that could be replaced.")
 
 
 async def _expected(call: Call, target: str) -> str | None:

@@ -100,6 +100,8 @@ class Problem(Exception):
 def from_refusal(refused: Refused) -> Problem:
     """Return the answer to what the control directory refused."""
     kind = _OF_REFUSALS.get(refused.kind, refused.kind)
+    if kind == "unknown-name" and "close_matches" not in refused.details:
+        kind = "not-found"  # an id, or a hold that the caller does not have
     members = {name: value for name, value in refused.details.items() if name not in _FIXED}
     return Problem(kind, refused.message, retry_after=refused.retry_after, **members)
 
