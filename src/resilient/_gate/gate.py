@@ -24,8 +24,9 @@ NO_WORD: Sequence[int] = (0,)
 class Source(Protocol):
     """Where holds come from that other processes place."""
 
-    word: Sequence[int]
-    """Its first item differs from `GateGuard.applied` when there may be others."""
+    @property
+    def word(self) -> Sequence[int]:
+        """What to compare: its first item differs from `GateGuard.applied` when there may be other holds."""
 
     def refresh(self, gate: GateGuard) -> None:
         """Have the gate `take` what is in force; begin, if this is the first call. Bounded, and never raises."""

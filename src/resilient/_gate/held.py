@@ -15,7 +15,13 @@ from resilient._machines.holds import ALL_MODES, CONTROL, FORCED_OPEN, GATE, MOD
 from resilient._policy import Env, Guard
 from resilient.holds import Hold, new_entry
 
+News = Sequence[tuple[str, Entry]]
+"""What happened to a hold ("applied", "released", "expired"), and which."""
+
 _ALL = 100
+
+_JITTER = 0.05
+"""Seconds by which the same end differs, computed twice."""
 
 _lock = Lock()
 """Around every change of a gate. A gate is read without it."""
@@ -67,29 +73,39 @@ class HeldGate(Guard):
         entry = new_entry(
             mode, reason, actor, expires, self._now(), modes=ALL_MODES, percent=percent, disposition=disposition
         )
-        self._change([entry], ())
+        self.publish(self._change([entry], ()))
         return self._handle(entry)
 
     def holds(self) -> tuple[Hold, ...]:
         """Return the holds that are there, masked ones included."""
         return tuple(self._handle(entry) for entry in self.current().holds)
 
-    def take(self, entries: Iterable[Entry], word: int) -> None:
+    def take(self, entries: Iterable[Entry], word: int | None) -> News:
         """Have just these holds in place of those taken before; called by the source, one call at a time.
 
         Args:
             entries: Holds that other processes placed, or this one for all.
-            word: The source's word, read before they were.
+            word: The source's word, read before they were; None if it could not be read yet.
+
+        Returns:
+            What the source has to `publish` when it has let go of its locks.
 
         """
         there = {entry.id: entry for entry in self._state.holds}
         wanted = {entry.id: entry for entry in entries}
-        new = [entry for name, entry in wanted.items() if there.get(name) != entry]
+        new = [entry for name, entry in wanted.items() if not _same(there.get(name), entry)]
         gone = [name for name, entry in there.items() if entry.origin == CONTROL and name not in wanted]
-        if new or gone:
-            self._change(new, gone)
+        news = self._change(new, gone) if new or gone else ()
         self.applied = word
         self._show()
+        return news
+
+    def publish(self, news: News) -> None:
+        """Tell what has changed. Never call this while holding a lock."""
+        for what, entry in news:
+            held(self.env, self.breakers[0].label if self.breakers else self.label, what, entry)
+        for breaker in self.breakers:
+            breaker.publish()
 
     def command(self, command: str) -> None:
         """Carry out "reset" (close, and forget) or "probe" (let a few calls pass) on every breaker of the pipeline."""
@@ -105,15 +121,15 @@ class HeldGate(Guard):
         now = self._now()
         over = self._state.over(now)
         if over:
-            self._change((), [entry.id for entry in over])
+            self.publish(self._change((), [entry.id for entry in over]))
         elif self._state.ramp is not None:
             with _lock:
                 self._state = self._state.settled(now)
                 self._show()
         return self._state
 
-    def _change(self, new: Sequence[Entry], gone: Iterable[str]) -> None:
-        """Add holds and take holds away, here and on the breakers; then tell."""
+    def _change(self, new: Sequence[Entry], gone: Iterable[str]) -> News:
+        """Add holds and take holds away, here and on the breakers; return what is to be told."""
         now, gone = self._now(), set(gone)
         with _lock:
             before = self._state
@@ -123,20 +139,13 @@ class HeldGate(Guard):
             for breaker in self.breakers:
                 breaker.impose([replace(entry, origin=GATE) for entry in new if _whole(entry)], gone)
         known = {entry.id: entry for entry in before.holds}
-        for entry in new:
-            if entry.id not in known:
-                self._tell("applied", entry)
-        for name in gone & known.keys():
-            self._tell("expired" if known[name].until <= now else "released", known[name])
-        for breaker in self.breakers:
-            breaker.publish()
+        news = [("applied", entry) for entry in new if entry.id not in known]
+        ended = [known[name] for name in known if name in gone]
+        return [*news, *(("expired" if entry.until <= now else "released", entry) for entry in ended)]
 
     def _show(self) -> None:
         """Show the fast path whether it must ask."""
         self.seen = self.applied if self._state is OPEN_GATE or self._state.plain else None
-
-    def _tell(self, what: str, entry: Entry) -> None:
-        held(self.env, self.breakers[0].label if self.breakers else self.label, what, entry)
 
     def _handle(self, entry: Entry) -> Hold:
         def active(name: str) -> bool:
@@ -145,7 +154,7 @@ class HeldGate(Guard):
         def release(name: str) -> bool:
             there = active(name)
             if there:
-                self._change((), [name])
+                self.publish(self._change((), [name]))
             return there
 
         expires = None if entry.until == math.inf else entry.until - self._now()
@@ -186,6 +195,11 @@ class HeldGate(Guard):
                 before, self._clock = self._clock, clock
                 self._state = self._state.moved(before.now(), clock.now()) if self._state.holds else self._state
         return clock.now()
+
+
+def _same(known: Entry | None, entry: Entry) -> bool:
+    """Tell whether a hold is there already, as it is wanted."""
+    return known is not None and abs(known.until - entry.until) < _JITTER and replace(known, until=entry.until) == entry
 
 
 def _whole(entry: Entry) -> bool:

@@ -8,6 +8,7 @@ from types import CoroutineType, FunctionType
 from typing import Any, ClassVar
 
 from resilient import _check
+from resilient._gate import pending
 from resilient._gate.gate import GateGuard, gate_of
 from resilient._gate.held import renew as renew_gates
 from resilient._guards.timeout import TimeoutGuard
@@ -239,5 +240,6 @@ def weave_gate(env: Env) -> None:
                 member.reweave()
 
 
+pending.expect()
 live.renewing(weaver.renew)
 live.renewing(renew_gates)

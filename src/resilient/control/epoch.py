@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from struct import Struct
 
-from resilient import clock as _clock
 from resilient.control import private
 from resilient.control.errors import ControlUnavailable
 
@@ -104,11 +103,10 @@ class Epoch:
         fresh = self.path.with_name(f"{self.path.name}.new-{os.getpid()}-{os.urandom(4).hex()}")
         fd = private.open_file(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._owner)
         try:
-            # From the time of day on: who knew the file that was here before shall see another value.
-            start = max(1, int(_clock.current().wall() * 1e6))
             if hasattr(os, "posix_fallocate"):  # a disk that is full must say so now, not to who writes to the map
                 os.posix_fallocate(fd, 0, SIZE)
-            os.pwrite(fd, _HEAD.pack(MAGIC, LAYOUT, start).ljust(SIZE, b"\0"), 0)
+            # From 1 on: small numbers compare faster. Whoever mapped a file before this one looks at the inode.
+            os.pwrite(fd, _HEAD.pack(MAGIC, LAYOUT, 1).ljust(SIZE, b"\0"), 0)
             self._name(fresh)
         finally:
             os.close(fd)
