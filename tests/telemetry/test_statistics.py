@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import threading
@@ -457,3 +458,21 @@ def test_a_refusal_of_an_inner_pipeline_is_a_refused_attempt_of_the_outer_one() 
             outer.call(inner.call, len, "x")
     assert counts(statistics, ATTEMPTS)["outside", "first", "rejected", "rate_limited"] == 1
     assert counts(statistics, CALLS)["outside", "rejected", "rate_limited"] == 1
+
+
+@pytest.mark.parametrize("client", ["httpx", "httpx2"])
+def test_an_http_answer_counts_as_its_status_says(client: str) -> None:
+    http, door = importlib.import_module(client), importlib.import_module(f"resilient.{client}")
+    statuses = iter([200, 404, 503, 200, 500, 500, 500])
+    inner = http.MockTransport(lambda request: http.Response(next(statuses), text="x"))
+    with measured() as statistics:
+        transport = door.ResilientTransport(Pipeline("http", QUICK, CircuitBreaker()), transport=inner)
+        with http.Client(transport=transport) as session:
+            assert [session.get("https://orders.internal/").status_code for _ in range(4)] == [200, 404, 200, 500]
+    assert counts(statistics, CALLS) == {("http", "success", ""): 3, ("http", "failure", ""): 1}
+    assert counts(statistics, ATTEMPTS) == {
+        ("http", "first", "success", ""): 2,
+        ("http", "first", "failure", ""): 2,
+        ("http", "retry", "success", ""): 1,
+        ("http", "retry", "failure", ""): 2,
+    }
