@@ -6,7 +6,10 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from resilient.control.directory import Directory
+from resilient.control.errors import Refused
 from resilient.control.operations import Operations
 from resilient.control.page import OwnPage
 from resilient.control.receipts import Who
@@ -53,3 +56,19 @@ class Desk:
         for page in self.pages.values():
             page.close()
         self.directory.close()
+
+
+def plan(desk: Desk, **more):
+    """Plan a window with usual parameters."""
+    now = time.time()
+    return desk.operations.schedule(
+        **{
+            "selector": "pay*", "mode": "forced_open", "starts_at": now + 60, "ends_at": now + 120,
+            "reason": "a test", "who": ANN, **more,
+        }
+    )  # fmt: skip
+
+
+def refused(kind: str, match: str | None = None) -> pytest.RaisesExc:
+    """Expect a refusal of a kind."""
+    return pytest.raises(Refused, match=match, check=lambda refusal: refusal.kind == kind)

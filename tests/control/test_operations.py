@@ -16,7 +16,7 @@ from resilient.control.ledger import Ledger
 from resilient.control.receipts import Who
 from resilient.errors import ConfigError
 from resilient.testing import FakeClock, use
-from tests.control._record import ANN, BOB, EVE, NAMES, ROOT, SHELL, Desk
+from tests.control._record import ANN, BOB, EVE, NAMES, ROOT, SHELL, Desk, plan, refused
 
 
 @pytest.fixture
@@ -28,10 +28,6 @@ def desk(tmp_path):
 
 def rows_of(desk: Desk) -> list[tuple[str, str, str, str]]:
     return [(row.actor, row.action, row.target, row.outcome) for row in desk.operations.audit()]
-
-
-def refused(kind: str, match: str | None = None) -> pytest.RaisesExc:
-    return pytest.raises(Refused, match=match, check=lambda refusal: refusal.kind == kind)
 
 
 # -- placing ---------------------------------------------------------------------------------
@@ -648,13 +644,3 @@ def test_events_are_listed_by_number(desk):
     assert [each["fields"]["n"] for each in desk.operations.events(latest=True, limit=2)] == [1, 2]
     assert [each["fields"]["n"] for each in desk.operations.events(name="a", after=1)] == [2]
     assert desk.operations.events(downstream="stock") == []
-
-
-def plan(desk: Desk, **more):
-    now = time.time()
-    return desk.operations.schedule(
-        **{
-            "selector": "pay*", "mode": "forced_open", "starts_at": now + 60, "ends_at": now + 120,
-            "reason": "a test", "who": ANN, **more,
-        }
-    )  # fmt: skip
