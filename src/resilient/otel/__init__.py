@@ -20,8 +20,9 @@ from opentelemetry import trace
 from resilient import _check, events
 from resilient._runtime import live
 from resilient._weave import inlays
+from resilient.otel.layers import AttemptSpans, CallSpans
 from resilient.otel.records import Told, logger_of
-from resilient.otel.spans import AttemptSpans, CallSpans, Spans
+from resilient.otel.spans import Spans
 
 __all__ = ["instrument", "uninstrument"]
 
