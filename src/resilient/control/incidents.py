@@ -41,6 +41,7 @@ class Look:
         total: Processes that have it; those neither open nor closed are on their way back.
         covered: Whether a hold or a window is in force.
         cause: Why the first one opened.
+        rates: Figures of the moment by their names, whose highest are kept with an incident.
 
     """
 
@@ -49,6 +50,7 @@ class Look:
     total: int
     covered: bool = False
     cause: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -73,6 +75,7 @@ class Incident:
         seen: When the downstream was seen last.
         missing: Seconds of looking in vain since.
         id: Its number in the record, 0 before it has one.
+        peaks: The highest figures that were seen, and the most processes that were open at a time.
 
     """
 
@@ -86,6 +89,12 @@ class Incident:
     seen: float = 0.0
     missing: float = 0.0
     id: int = 0
+    peaks: dict[str, float] = field(default_factory=dict)
+
+    def note(self, look: Look) -> None:
+        """Keep the highest figures."""
+        for name, value in {**look.rates, "open": look.open, "processes": look.total}.items():
+            self.peaks[name] = max(value, self.peaks.get(name, 0.0))
 
     def ended_at(self, end: float) -> float:
         """Return when it ended in seconds since 1970, by the time that it lasted: a clock that was set changes nothing.
@@ -151,6 +160,7 @@ class Incidents:
 
     def _begin(self, name: str, look: Look, at: Moment) -> Incident:
         incident = Incident(name, at.wall, at.now, look.covered, look.cause, seen=at.now)
+        incident.note(look)
         self.running[name] = incident
         return incident
 
@@ -164,6 +174,7 @@ class Incidents:
             if incident.missing >= LOST:
                 end = incident.seen if incident.closed_since is None else incident.closed_since
         elif look.closed < look.total:
+            incident.note(look)
             incident.seen, incident.missing, incident.closed_since, incident.settled = at.now, 0.0, None, 0.0
         else:
             if incident.closed_since is None:

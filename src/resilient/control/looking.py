@@ -41,7 +41,7 @@ def looks(pages: Iterable[PageView], intent: Intent, wall: float, running: Itera
         covered = name in held or any(window.covers(name) for window in windows)
         open_rows = [row for row in rows if _open(row)]
         closed = sum(row.get("state") in _CLOSED for row in rows)
-        found[name] = Look(len(open_rows), closed, len(rows), covered, _cause(open_rows))
+        found[name] = Look(len(open_rows), closed, len(rows), covered, _cause(open_rows), _rates(rows))
     for name in running if crowded else ():
         found.setdefault(name, Look(0, 1, 1))
     return found
@@ -59,3 +59,12 @@ def _cause(rows: Iterable[Mapping[str, Any]]) -> str:
     if first is None:
         return ""
     return str(first.get("cause") or ("hold" if first.get("state") == "forced_open" else ""))
+
+
+def _rates(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return calls and refusals per second of all processes, and which share of the calls failed."""
+    live = [row.get("live") or {} for row in rows]
+    rate = sum(each.get("rate") or 0.0 for each in live)
+    failed = sum((each.get("rate") or 0.0) * (each.get("error_share") or 0.0) for each in live)
+    rejected = sum(each.get("rejected_rate") or 0.0 for each in live)
+    return {"rate": rate, "rejected_rate": rejected, "error_share": failed / rate if rate else 0.0}

@@ -58,7 +58,7 @@ LAYOUT = (
     "CREATE TABLE folded (instance TEXT PRIMARY KEY, at REAL NOT NULL)",
     """CREATE TABLE incidents (
         id INTEGER PRIMARY KEY AUTOINCREMENT, downstream TEXT NOT NULL, started_at REAL NOT NULL, ended_at REAL,
-        planned INTEGER NOT NULL, cause TEXT NOT NULL)""",
+        planned INTEGER NOT NULL, cause TEXT NOT NULL, peaks TEXT NOT NULL DEFAULT '{}')""",
     "CREATE INDEX incidents_of ON incidents (downstream, started_at)",
     """CREATE TABLE downstream_time (
         downstream TEXT NOT NULL, state TEXT NOT NULL, planned INTEGER NOT NULL, seconds REAL NOT NULL,

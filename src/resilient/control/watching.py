@@ -96,8 +96,11 @@ class Watching:
             totals.add("resilient_incidents_total", (incident.downstream, _said(incident.planned)))
         for incident, end in self._over:
             db.execute("UPDATE incidents SET ended_at = ? WHERE id = ?", (end, incident.id))
+            _note_peaks(db, incident)
             labels = (incident.downstream, _said(incident.planned))
             totals.observe("resilient_incident_duration_seconds", labels, end - incident.started_at)
+        for incident in self._incidents.running.values():
+            _note_peaks(db, incident)
         for (name, state, planned), seconds in self._times.items():
             totals.add("resilient_downstream_state_time_seconds_total", (name, state, _said(planned)), seconds)
             db.execute(
@@ -125,6 +128,11 @@ def _load(db: sqlite3.Connection, at: Moment) -> tuple[str, Incidents]:
         running[name] = known
     kept.running = running
     return str(found.get("app", "")), kept
+
+
+def _note_peaks(db: sqlite3.Connection, incident: Incident) -> None:
+    peaks = {name: round(value, 4) for name, value in incident.peaks.items()}
+    db.execute("UPDATE incidents SET peaks = ? WHERE id = ?", (json.dumps(peaks), incident.id))
 
 
 def _moment() -> Moment:
