@@ -73,7 +73,8 @@ def test_a_process_tells_who_it_is_and_what_it_has_applied() -> None:
     assert data["instance"] == identity.instance
     assert data["errors"] == {"reload": 2}
     assert data["statistics"] is True
-    assert data["totals"] == {"resilient_faults_total": [[[], 3]]}
+    failed = {"resilient_control_errors_total": [[["reload"], 2]]}
+    assert data["totals"] == {"resilient_faults_total": [[[], 3]], **failed}
     assert data["downstreams"] == {}
     assert data["heartbeat"] >= data["started"]
     assert snapshot(identity, 0, {})["statistics"] is False

@@ -89,7 +89,9 @@ class Showing:
 
         """
         downstreams, total = self._downstreams()
-        counted = None if self.statistics is None else self.statistics.totals().encode()
+        counted = {} if self.statistics is None else dict(self.statistics.totals().encode())
+        if errors:  # with the rest, so that they outlive this process
+            counted["resilient_control_errors_total"] = [[[what], number] for what, number in errors.items()]
         return {
             "v": 1,
             **self.identity,
@@ -100,7 +102,7 @@ class Showing:
             "statistics": self.statistics is not None,
             "names": total,
             "downstreams": downstreams,
-            "totals": counted or {},
+            "totals": counted,
         }
 
     def encode(self, applied: int, errors: Mapping[str, int]) -> bytes:

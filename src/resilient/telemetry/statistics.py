@@ -196,7 +196,7 @@ class Statistics:
         now, totals = self._now(), self._totals
         for _ in range(len(self._heard)):
             event, at = self._heard.popleft()
-            name = self._names.of(event.downstream)
+            name = event.downstream and self._names.of(event.downstream)
             heard.count(event, name, totals, self._kinds, self._errors)
             if event.name == heard.TRANSITION:
                 self._states.moved(event, at)

@@ -127,7 +127,7 @@ class Totals:
         kept = Totals()
         for metric, labels, value in self.items():
             named = METRICS[metric].labels[:1] == ("downstream",)
-            at = (OTHER, *labels[1:]) if named and labels[0] not in names else labels
+            at = (OTHER, *labels[1:]) if named and labels[0] and labels[0] not in names else labels
             if isinstance(value, list):
                 kept._gather(metric, at, value)
             else:
@@ -135,8 +135,9 @@ class Totals:
         return kept
 
     def downstreams(self) -> set[str]:
-        """Return the names of all downstreams that are told apart."""
-        return {labels[0] for metric, labels, _ in self.items() if METRICS[metric].labels[:1] == ("downstream",)}
+        """Return the names of all downstreams that are told apart; the empty one of what belongs to none is not one."""
+        named = (labels[0] for metric, labels, _ in self.items() if METRICS[metric].labels[:1] == ("downstream",))
+        return {name for name in named if name}
 
     def value(self, metric: str, labels: Labels) -> Value:
         """Return a counter, 0 if nothing was counted, or a histogram's list, empty if nothing was recorded."""
