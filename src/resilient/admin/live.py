@@ -39,7 +39,7 @@ async def stream(call: Call) -> Response:
     """Stream what changes: frames `snapshot`, `delta` (at most two a second) and `event`.
 
     A frame `problem` says that the control directory cannot be read now. A comment comes every 10 seconds in which
-    nothing else does. A reader that is too slow gets a snapshot in place of what it missed.
+    nothing else does. A reader that is too slow gets a snapshot in place of the deltas that it missed.
     """
     hub = call.site.hub
     await in_thread(hub.refresh)  # what cannot be read is a 503, not a stream without content

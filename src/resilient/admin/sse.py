@@ -45,6 +45,8 @@ class EventStream(Response):
         with self._seat() as taken:
             if not taken:
                 full = Problem("streams", "All places for streams are taken; poll instead.", retry_after=5).response()
+                for name, value in self.headers.items():
+                    full.headers.setdefault(name, value)
                 await full(scope, receive, send)
                 return
             async with anyio.create_task_group() as group:
@@ -54,11 +56,11 @@ class EventStream(Response):
                 group.cancel_scope.cancel()
 
     async def _send(self, send: Send, scope: anyio.CancelScope) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # Not all readers at once, when a server comes back.
-        await self._write(send, f"retry: {random.randint(2000, 5000)}\n\n".encode())  # noqa: S311 -- no secret
-        last = clock.SYSTEM.now()
         try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # Not all readers at once, when a server comes back.
+            await self._write(send, f"retry: {random.randint(2000, 5000)}\n\n".encode())  # noqa: S311 -- no secret
+            last = clock.SYSTEM.now()
             async for data in self._source:
                 if data or clock.SYSTEM.now() - last >= _HEARTBEAT:
                     await self._write(send, data or b": still here\n\n")

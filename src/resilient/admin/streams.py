@@ -22,8 +22,8 @@ __all__ = ["Hub", "Seats", "frame", "stable"]
 _EVERY = 0.5
 _RING = 1024
 _RING_BYTES = 8 << 20
-_BACKLOG = 32
-"""Frames that a stream may be behind; beyond them it gets a snapshot instead."""
+_BACKLOG = 8
+"""Deltas that a stream may be behind; beyond them it gets a snapshot in their place."""
 
 _UNSTABLE = frozenset({"remaining", "heartbeat_age"})
 """What changes by the mere passing of time, and is left out where changes are looked for."""
@@ -73,7 +73,7 @@ class Hub:
         self._events = events
         self._boot = secrets.token_hex(4)
         self._lock = Lock()
-        self._ring: deque[tuple[int, bytes]] = deque()
+        self._ring: deque[tuple[int, str, bytes]] = deque()
         self._size = 0
         self._seq = 0
         self._due = 0.0
@@ -115,15 +115,18 @@ class Hub:
         return self.after(-1)
 
     def after(self, position: int) -> tuple[list[bytes], int]:
-        """Return the frames behind a position and the new position; a snapshot if there are too many or none left."""
+        """Return the frames behind a position and the new position; a snapshot for what is not there any more."""
         with self._lock:
-            behind = self._seq - position
-            oldest = self._ring[0][0] if self._ring else self._seq + 1
-            if behind == 0:
+            if position == self._seq:
                 return [], position
-            if position + 1 < oldest or not 0 < behind <= _BACKLOG:
+            oldest = self._ring[0][0] if self._ring else self._seq + 1
+            if not oldest <= position + 1 <= self._seq:
                 return [frame("snapshot", self.latest, self._id(self._seq))], self._seq
-            return [data for seq, data in self._ring if seq > position], self._seq
+            pending = [(event, data) for seq, event, data in self._ring if seq > position]
+            if sum(event == "delta" for event, _ in pending) <= _BACKLOG:
+                return [data for _, data in pending], self._seq
+            told = [data for event, data in pending if event != "delta"]
+            return [*told, frame("snapshot", self.latest, self._id(self._seq))], self._seq
 
     def _id(self, seq: int) -> str:
         return f"{self._boot}-{seq}"
@@ -131,10 +134,10 @@ class Hub:
     def _add(self, event: str, data: Any) -> None:  # noqa: ANN401 -- whatever JSON can say
         self._seq += 1
         made = frame(event, data, self._id(self._seq))
-        self._ring.append((self._seq, made))
+        self._ring.append((self._seq, event, made))
         self._size += len(made)
         while len(self._ring) > _RING or self._size > _RING_BYTES:
-            self._size -= len(self._ring.popleft()[1])
+            self._size -= len(self._ring.popleft()[2])
 
     def _add_delta(self, latest: dict[str, Any]) -> None:
         known = {row["name"]: stable(row) for row in latest.get("downstreams", ())}
@@ -158,10 +161,10 @@ class Hub:
 
 
 def frame(event: str, data: Any, frame_id: str = "") -> bytes:  # noqa: ANN401 -- whatever JSON can say
-    """Return one frame of a stream; JSON has no line breaks that would end it early."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    """Return one frame of a stream; its JSON is plain ASCII, so nothing in it can be taken for the end of a line."""
+    text = json.dumps(data, separators=(",", ":"), default=str)
     head = f"id: {frame_id}\n" if frame_id else ""
-    return f"{head}event: {event}\ndata: {text}\n\n".encode("utf-8", "replace")
+    return f"{head}event: {event}\ndata: {text}\n\n".encode()
 
 
 def stable(value: Any) -> str:  # noqa: ANN401 -- whatever JSON can say
