@@ -56,7 +56,7 @@ class Agent:
         self.applying = Applying()
         self.path: Path | None = None
         self.problem = ""
-        self._begun = False
+        self._begun = self._beginning = False
         self._chores: Chores | None = None
         self._thread: Thread | None = None
         self._wake = Event()
@@ -83,12 +83,16 @@ class Agent:
     def begin(self) -> None:
         """Reach for the directory and start the thread, unless that was done. Never raises."""
         with self._lock:
-            if self._begun:
+            if self._begun or self._beginning:  # the latter by this very thread, further out
                 return
-            self._begun = True
-            self._reach()
-            self._chores = Chores(self.app, self.applying, statistics=self.statistics)
-            self._start()
+            self._beginning = True
+            try:
+                self._reach()
+                self._chores = Chores(self.app, self.applying, statistics=self.statistics)
+                self._start()
+            finally:
+                # Not before: the first calls of other threads wait for the holds instead of passing without them.
+                self._beginning, self._begun = False, True
         if "multiprocessing.util" in sys.modules:  # its children leave without `atexit`
             sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-100)
 
@@ -224,7 +228,8 @@ class Agent:
         """Begin anew with the first call of a forked child: a page and a thread of its own."""
         self._lock = RLock()
         self._wake = Event()
-        self._begun, self._thread, self._chores = False, None, None
+        self._begun = self._beginning = False
+        self._thread, self._chores = None, None
         self.applying.renew()
 
     def use_clock(self, clock: Clock) -> None:
