@@ -31,6 +31,8 @@ LONG = (
     "tests/admin/browser/",
     "tests/cache/suite/",
     "tests/cache/test_cache_model.py",
+    "tests/control/test_operations_model.py",
+    "tests/control/test_operations_processes.py",
     "tests/idempotency/test_book.py",
     "tests/idempotency/test_crashes.py",
     "tests/idempotency/test_end_to_end.py",
