@@ -1,6 +1,6 @@
 """A small process that lives in a control directory: it shows a page and, unless told otherwise, applies every change.
 
-    python _member.py DIRECTORY [--stuck] [--app NAME] [--version VERSION] NAME[=STATE]...
+    python _member.py DIRECTORY [--stuck] [--app NAME] [--version VERSION] [--uid N] NAME[=STATE]...
 
 It says "ready" when its page stands, and leaves when its standard input ends.
 """
@@ -8,15 +8,24 @@ It says "ready" when its page stands, and leaves when its standard input ends.
 from __future__ import annotations
 
 import argparse
+import encodings.ascii
+import encodings.idna
+import fcntl
 import json
+import os
 import sys
 import threading
 import time
+import zlib
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 
 from resilient.control.directory import Directory
 from resilient.control.host import Identity
 from resilient.control.page import OwnPage
+
+# Imported before `--uid`: afterwards the interpreter's own folders may be out of reach.
+BEFORE = (fcntl, fnmatchcase, encodings.ascii, encodings.idna, zlib)
 
 
 def row(state: str, applied_retries: str = "on") -> dict:
@@ -53,7 +62,12 @@ def main() -> None:
     parser.add_argument("--stuck", action="store_true")
     parser.add_argument("--app", default="checkout")
     parser.add_argument("--version")
+    parser.add_argument("--uid", type=int)
     given = parser.parse_args()
+    if given.uid is not None:
+        os.setgroups([])
+        os.setgid(given.uid)
+        os.setuid(given.uid)
     directory = Directory(given.directory, create=True, app=given.app)
     identity = asdict(Identity.own(given.app))
     if given.version:

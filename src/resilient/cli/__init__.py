@@ -26,21 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if find_spec("typer") is None:
-            raise ModuleNotFoundError(name="typer")  # noqa: TRY301 -- told below
-        from resilient.cli import quick  # noqa: PLC0415 -- nothing is needed to say that typer is
-
-        code = quick.run(given)
-        if code is not None:
-            raise SystemExit(code)
-        from resilient.cli.root import run  # noqa: PLC0415 -- the dear one
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in NEEDED:
-            raise
+    missing = next((name for name in NEEDED if find_spec(name) is None), None)
+    if missing is not None:
         sys.stderr.write(
-            f"resilient: the command needs {error.name}, which is not installed. "
+            f"resilient: the command needs {missing}, which is not installed. "
             'Install it with: python3 -m pip install "resilient-client[cli]"\n'
         )
-        raise SystemExit(2) from None
-    run(given)
+        raise SystemExit(2)
+    from resilient.cli import quick  # noqa: PLC0415 -- nothing of it is needed to say what is missing
+
+    code = quick.run(given)
+    if code is None:
+        from resilient.cli.root import run  # noqa: PLC0415 -- the dear one
+
+        run(given)
+    raise SystemExit(code)

@@ -30,7 +30,8 @@ def ended(session: Session, action: Callable[[], None]) -> int:
         if not paper.people:
             paper.data({"refused": refused.kind, "message": refused.message, "details": refused.details})
     except ConfigError as error:
-        code, lines = USAGE, str(error).splitlines()
+        # The admin server says by a code of its own that it would not be safe to listen.
+        code, lines = getattr(error, "exit_code", USAGE), str(error).splitlines()
     except BrokenPipeError:
         raise
     except (ControlUnavailable, OSError, sqlite3.Error) as error:

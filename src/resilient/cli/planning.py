@@ -8,7 +8,7 @@ import typer
 
 from resilient.cli import receipts, view
 from resilient.cli.command import command
-from resilient.cli.exits import Stop
+from resilient.cli.exits import USAGE, Stop
 from resilient.cli.moments import parse_moment
 from resilient.cli.names import Selector
 from resilient.cli.parameters import DONE, Disposition, DryRun, Mode, Percent, Reason, Ticket, Wait, Where
@@ -58,6 +58,8 @@ def schedule(  # noqa: PLR0913 -- one for each option
     now = SYSTEM.wall()
     starts_at = parse_moment(start, "--from", now)
     ends_at = parse_moment(until, "--until", now, after=starts_at)
+    if ends_at <= starts_at:
+        raise Stop(USAGE, f"--until must be after --from, got {iso(starts_at)} to {iso(ends_at)}.")
     receipt = session.operations.schedule(
         selector,
         mode.value,

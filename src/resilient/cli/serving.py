@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from resilient.cli.command import command
 from resilient.cli.exits import USAGE, Stop
 from resilient.cli.session import Session
+from resilient.control import config, private
+from resilient.control.config import AdminSettings, Config
 
 __all__ = ["register"]
 
@@ -32,8 +37,71 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tokens)
 
 
-def serve(session: Session) -> None:
-    """Serve the API and the dashboard."""
+def serve(  # noqa: PLR0913 -- one for each option
+    session: Session,
+    *,
+    settings: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings; resilient.toml here, if there is one.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", metavar="FILE", help="A TOML file of tokens, instead of the settings'.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 for a free one.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", metavar="HOST", help="A name it may be asked by; repeatable.")
+    ] = None,
+    cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")] = None,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy in front speaks TLS.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Serve /metrics to viewers.")] = False,
+) -> None:
+    """Serve the API and the dashboard, on this host only unless told otherwise; the options win over the settings."""
+    found = config.find() if settings is None else settings
+    admin = replace_given(
+        (Config() if found is None else config.load(found)).admin,
+        host=host,
+        port=port,
+        hosts=tuple(name) if name else None,
+        tls_cert=cert,
+        tls_key=key,
+        behind_proxy=behind_proxy or None,
+        metrics=metrics or None,
+    )
+    try:
+        from resilient.admin import serve as server  # noqa: PLC0415 -- needs the extra `admin`
+        from resilient.admin.tokens import Tokens  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    known = Tokens.from_env() if tokens is None else Tokens.from_file(tokens)
+    if known is None and found is not None and admin.tokens:
+        known = Tokens.from_file(found)
+    listening = server.Listening(
+        host=admin.host,
+        port=admin.port,
+        tls_cert=admin.tls_cert,
+        tls_key=admin.tls_key,
+        behind_proxy=admin.behind_proxy,
+    )
+    path = session.path_to_be()
+    with private.as_owner_of(path) if path.exists() else nullcontext():
+        try:
+            server.serve(
+                path,
+                tokens=known,
+                listening=listening,
+                hosts=admin.hosts,
+                metrics=admin.metrics,
+                critical=admin.critical,
+                unready=admin.unready,
+            )
+        except OSError as error:
+            raise Stop(USAGE, f"Cannot listen on {admin.host}, port {admin.port}: {error.strerror or error}") from None
+
+
+def replace_given(admin: AdminSettings, **given: Any) -> AdminSettings:  # noqa: ANN401 -- the settings
+    """Return the settings with what was said on the command line in their place."""
+    return replace(admin, **{key: value for key, value in given.items() if value is not None})
 
 
 def new(

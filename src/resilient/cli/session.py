@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from resilient.cli import places
-from resilient.cli.exits import USAGE, Stop
+from resilient.cli.exits import UNREACHABLE, USAGE, Stop
 from resilient.cli.paper import Output, Paper
 from resilient.cli.words import count, listed
 from resilient.clock import SYSTEM
+from resilient.control import paths
 
 if TYPE_CHECKING:
     from resilient.control.directory import Directory
@@ -83,6 +84,16 @@ class Session:
         """
         return places.choose(self.options.dir, self.options.app)
 
+    def path_to_be(self) -> Path:
+        """Return where the control directory is, or will be when the application that was named has started."""
+        try:
+            return self.path
+        except Stop as stop:
+            app = self.options.app or os.environ.get(places.APP_VARIABLE)
+            if stop.code != UNREACHABLE or not app:
+                raise
+            return paths.location(app)
+
     @cached_property
     def directory(self) -> Directory:
         """The control directory, opened as its owner if root asks."""
@@ -90,9 +101,11 @@ class Session:
         from resilient.control.directory import Directory  # noqa: PLC0415
 
         path = self.path
-        before = os.geteuid()
-        self._open.enter_context(private.as_owner_of(path))
-        if os.geteuid() != before:
+        if os.geteuid() == 0 and path.exists() and path.lstat().st_uid != 0:
+            from resilient.cli import ahead  # noqa: PLC0415 -- only root needs it
+
+            ahead.load(self.paper)
+            self._open.enter_context(private.as_owner_of(path))
             self.paper.note(f"Acting as {private.owner_name(os.geteuid())} in {path}.")
         directory = Directory(path)
         self._open.callback(directory.close)

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resilient.control import config_reader as reader
 from resilient.control.intent import Rule
@@ -67,8 +67,9 @@ class AdminSettings:
         port: Port to listen on; 0 for a free one.
         hosts: Names in the `Host` header that are answered, beside the loopback ones.
         tokens: Who may come in.
-        metrics: Whether `/metrics` is served.
-        critical: Downstreams that readiness heeds.
+        metrics: Whether `/metrics` is served: True to viewers, "public" to everybody.
+        critical: Downstreams that `/readyz` shows.
+        unready: States of a critical downstream in which `/readyz` says no.
         tls_cert: Certificate chain, a PEM file.
         tls_key: Its private key, a PEM file.
         behind_proxy: Whether a proxy in front speaks TLS.
@@ -79,8 +80,9 @@ class AdminSettings:
     port: int = 8321
     hosts: tuple[str, ...] = ()
     tokens: tuple[TokenSettings, ...] = ()
-    metrics: bool = False
+    metrics: bool | Literal["public"] = False
     critical: tuple[str, ...] = ()
+    unready: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     behind_proxy: bool = False
@@ -205,8 +207,9 @@ _ADMIN: dict[str, reader.Check] = {
     "port": reader.port,
     "hosts": reader.names,
     "tokens": reader.tokens,
-    "metrics": reader.flag,
+    "metrics": reader.metrics,
     "critical": reader.names,
+    "unready": reader.states,
     "tls_cert": reader.path,
     "tls_key": reader.path,
     "behind_proxy": reader.flag,

@@ -17,6 +17,7 @@ Check = Callable[[str, Any, Path], Any]
 """Takes the name of a key, its value and the folder of relative paths; returns the setting or raises ConfigError."""
 
 ROLES = ("viewer", "operator", "admin")
+STATES = ("open", "half_open", "forced_open", "forced_closed", "observe")
 KINDS: Mapping[str, str | None] = {
     "min_available": "n",
     "max_forced_open_fraction": "fraction",
@@ -192,6 +193,21 @@ def names(name: str, value: object, _: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def metrics(name: str, value: object, _: Path) -> bool | str:
+    """Accept true, false or "public"."""
+    if not isinstance(value, bool) and value != "public":
+        raise refuse(name, value, 'true, false or "public"')
+    return cast("bool | str", value)
+
+
+def states(name: str, value: object, folder: Path) -> tuple[str, ...]:
+    """Accept a list of states of a downstream in which it does not do all its work."""
+    found = names(name, value, folder)
+    for each in found:
+        one_of(*STATES)(name, each, folder)
+    return found
+
+
 def some_names(name: str, value: object, folder: Path) -> tuple[str, ...]:
     """Accept a list of names or patterns, or one of them by itself, but not none."""
     found = names(name, [value] if isinstance(value, str) else value, folder)
@@ -219,7 +235,7 @@ RULE: Mapping[str, Check] = {
     "id": identifier,
     "kind": one_of(*KINDS),
     "group": some_names,
-    "n": number(0, 1_000_000, whole=True),
+    "n": number(1, 1_000_000, whole=True),
     "fraction": number(0, 1),
     "seconds": duration,
 }

@@ -1,0 +1,75 @@
+"""`doctor` finds what is wrong, and says what to do about it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from resilient.control.directory import Directory
+from tests.cli._shell import here, member, resilient
+
+
+def found(done, status):
+    return {each["check"]: each["finding"] for each in done.json if each["status"] == status}
+
+
+def test_a_sound_directory_is_told_with_everything_that_was_looked_at(place):
+    with member(place, "payments"):
+        done = resilient("doctor", "--dir", str(place))
+        assert (done.code, done.err) == (0, "")
+        checks = {line[8:26].strip() for line in done.out.splitlines() if line.startswith("ok")}
+        assert {"directory", "permissions", "file system", "database", "epoch", "audit", "revision"} <= checks
+        assert "named by --dir" in done.out
+
+
+def test_lag_and_versions_are_found(place):
+    with member(place, "payments") as well, member(place, "payments", "--stuck", "--version", "0.0.1") as stuck:
+        here("trip", "payments", "--reason", "why not", "--for", "1m", "--wait", "0", "--dir", str(place))
+        done = here("doctor", "--dir", str(place), "-o", "json")
+    warned = found(done, "warn")
+    assert done.code == 0
+    assert warned["revision"] == f"{stuck} has applied 0 of 1"
+    assert f"0.0.1: {stuck}" in warned["versions"]
+    assert well in found(done, "ok")["processes"]
+    assert all(each["advice"] for each in done.json if each["status"] == "warn")
+
+
+def test_a_directory_without_processes_is_told(place):
+    Directory(place, create=True).close()
+    assert found(here("doctor", "--dir", str(place), "-o", "json"), "warn")["processes"] == "none is live"
+
+
+@pytest.mark.parametrize("name", ["control.sqlite3", "epoch", "w/one.page"])
+def test_a_file_that_others_may_read_is_found(place, name):
+    Directory(place, create=True).close()
+    (place / name).touch()
+    (place / name).chmod(0o644)
+    done = here("doctor", "--dir", str(place), "-o", "json")
+    assert done.code in {1, 5}
+    assert name in found(done, "fail")["permissions"]
+
+
+def test_the_same_application_in_two_places_is_explained_by_the_environment(place, tmp_path):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    Directory(place, create=True).close()
+    Directory(runtime / "resilient" / "checkout", create=True).close()
+    done = here("doctor", "--dir", str(place), "-o", "json", XDG_RUNTIME_DIR=str(runtime))
+    (advice,) = (
+        each["advice"] for each in done.json if each["check"] == "other directories" and each["status"] == "warn"
+    )
+    assert "XDG_RUNTIME_DIR is set here, and was not where this one was made." in advice
+
+
+def test_without_a_directory_it_says_where_none_was_found(tmp_path):
+    done = here("doctor", "--dir", str(tmp_path / "nowhere"))
+    assert done.code == 5
+    assert "fail" in done.out
+
+
+def test_a_process_that_was_killed_is_told_until_somebody_adds_it_up(place):
+    with member(place, "payments") as instance:
+        os.kill(int(instance.split("-")[-2]), 9)
+    done = here("doctor", "--dir", str(place), "-o", "json")
+    assert instance in found(done, "warn")["dead pages"]
