@@ -6,11 +6,14 @@ published after every lock is gone, on the thread that caused them, in order per
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 
 from resilient import _check, faults
+from resilient import clock as _clock
 
 __all__ = ["LEVELS", "Event", "Listener", "log_events", "subscribe"]
 
@@ -112,9 +115,12 @@ def log_events() -> Callable[[], None]:
     """Write every event to the standard logger tree `resilient.*`; return a function that stops it.
 
     The record carries the event's name as `event` and its fields under their own names with
-    the prefix `resilient_`, for structured formatters. A transition to open is a warning.
+    the prefix `resilient_`, for structured formatters. A transition to open is a warning. So is the first
+    refusal of a downstream for a reason, and after that one line in 10 s that says how many there were.
     """
     import logging  # noqa: PLC0415 -- only who logs pays for it
+
+    refusals = _Refusals()
 
     def write(event: Event) -> None:
         level = getattr(logging, LEVELS.get(event.name, "INFO"))
@@ -126,5 +132,63 @@ def log_events() -> Callable[[], None]:
             extra.update({f"resilient_{key}": str(value) for key, value in event.fields.items()})
             details = " ".join(f"{key}={value}" for key, value in event.fields.items())
             logger.log(level, "%s %s %s", event.name, event.downstream, details, extra=extra)
+        if event.name == "resilient.call.rejected":
+            refused(event, logger)
+
+    def refused(event: Event, logger: logging.Logger) -> None:
+        reason = str(event.fields.get("reason"))
+        number, seconds = refusals.add(event.downstream, reason, _clock.current().now())
+        if number:
+            name = "resilient.call.rejections"
+            extra = {
+                "event": name,
+                "resilient_downstream": event.downstream,
+                "resilient_reason": reason,
+                "resilient_count": str(number),
+            }
+            since = f" in {seconds:.0f} s" if seconds else ""
+            message = "%s %s reason=%s count=%d%s"
+            logger.warning(message, name, event.downstream, reason, number, since, extra=extra)
 
     return subscribe(write)
+
+
+class _Refusals:
+    """How often each downstream refused for each reason, told at most once in 10 s."""
+
+    _EVERY = 10.0
+    _MOST = 1024
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, str], _Tally] = {}
+
+    def add(self, downstream: str, reason: str, now: float) -> tuple[int, float]:
+        """Count one; return how many are to be told, 0 for none, and since how many seconds, 0 for the first."""
+        tally = self._tallies.get((downstream, reason))
+        if tally is None:
+            if len(self._tallies) >= self._MOST:
+                self._tallies.clear()
+            tally = self._tallies.setdefault((downstream, reason), _Tally())
+        number = tally.step()
+        if tally.told and now < tally.at + self._EVERY:
+            return 0, 0.0
+        try:
+            tally.turn.pop()  # one of several threads tells
+        except IndexError:
+            return 0, 0.0
+        since, seconds = number - tally.told, now - tally.at if tally.told else 0.0
+        tally.told, tally.at = number, now
+        tally.turn.append(None)
+        return since, seconds
+
+
+class _Tally:
+    """Counts without a lock."""
+
+    __slots__ = ("at", "step", "told", "turn")
+
+    def __init__(self) -> None:
+        self.step = count(1).__next__
+        self.told = 0
+        self.at = 0.0
+        self.turn: deque[None] = deque([None])
