@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "Listening", "UnsafeBind", "serve"]
 
 PORT: Final = 8321
+_BACKLOG: Final = 128
 _GRACE: Final = 3
 """Seconds that answers under way get when the server is told to stop; streams end at once."""
 
@@ -165,6 +166,7 @@ def _listen(place: Listening) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # before anybody is told: who comes early waits and is not refused
     except OSError:
         listener.close()
         raise
@@ -172,7 +174,7 @@ def _listen(place: Listening) -> socket.socket:
 
 
 def _config(application: object, place: Listening) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config(
         application,  # type: ignore[arg-type]  # an ASGI application, as uvicorn's own types describe it otherwise
         log_config=None,
         access_log=False,  # it would write addresses, and whatever somebody put into them
@@ -182,6 +184,12 @@ def _config(application: object, place: Listening) -> uvicorn.Config:
         ssl_keyfile=None if place.tls_key is None else str(Path(place.tls_key)),
         timeout_graceful_shutdown=_GRACE,
     )
+    try:
+        config.load()
+    except OSError as fault:
+        message = f"tls_cert and tls_key must be PEM files that belong together: {fault}"
+        raise ConfigError(message) from None
+    return config
 
 
 def _bracketed(host: str) -> str:
