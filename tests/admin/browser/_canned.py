@@ -198,7 +198,10 @@ def overview() -> dict[str, Any]:
         "path": "resilient/checkout",
         "revision": 42,
         "reach": "4 processes on this host",
-        "verdict": "2 of 12 downstreams open, 1 coming back; payments held open by alice until 03:40 UTC (PSP maintenance until they call back); 3 of 4 processes in sync",
+        "verdict": (
+            "2 of 12 downstreams open, 1 coming back; payments held open by alice until 03:40 UTC "
+            "(PSP maintenance until they call back); 3 of 4 processes in sync"
+        ),
         "audit_head": {"seq": 97, "hash": "9c1f0b7e5a2244d1c0de9c1f0b7e5a2244d1c0de9c1f0b7e5a2244d1c0de0042"},
         "processes": processes,
         "downstreams": downstreams,

@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.frame("snapshot", {**server.overview, "at": _canned.iso()}, f"boot-{told}")
         while True:
             with server.changed:
-                server.changed.wait_for(lambda: len(server.frames) > told or server.cut > cut, 1.0)
+                server.changed.wait_for(lambda told=told: len(server.frames) > told or server.cut > cut, 1.0)
                 if server.cut > cut:
                     return
                 fresh = server.frames[told:]

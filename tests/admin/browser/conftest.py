@@ -31,7 +31,8 @@ TIMEOUT = 8_000
 SECRET = "5ec12e7"
 WATCH = """
 window.broken = [];
-document.addEventListener("securitypolicyviolation", (e) => window.broken.push(`${e.violatedDirective} ${e.blockedURI}`));
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.broken.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
 
 

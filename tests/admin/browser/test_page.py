@@ -101,8 +101,9 @@ def test_a_card_says_everything_in_words(visit: Visits, stub: Stub) -> None:
     page = visit(stub.url, VIEWER)
     text = " ".join(card(page, "payments").inner_text().split())
     for part in (
-        "held open since", "UTC (15 min ago)", "rejected 118/s", "p50 48 ms", "p90 125 ms", "p99 341 ms", "4 processes held open",
-        "retries on", "PSP maintenance until they call back", "alice · CHG-4411 · until", "masked", "ends in 24:",
+        "held open since", "UTC (15 min ago)", "rejected 118/s", "p50 48 ms", "p90 125 ms", "p99 341 ms",
+        "4 processes held open", "retries on", "PSP maintenance until they call back", "alice · CHG-4411 · until",
+        "masked", "ends in 24:",
     ):  # fmt: skip
         assert part in text, text
     assert "1 open, 3 closed" in card(page, "search").inner_text()
@@ -223,7 +224,9 @@ def test_each_mode_sends_only_what_fits_it(visit: Visits, stub: Stub) -> None:
         dialog.locator("button[type=submit]").click()
         dialog.get_by_role("button", name="Close").click()
         assert stub.requests[-1] == (
-            "PUT", "/ops/resilient/v1/downstreams/mail/hold", {"reason": "why not", "ttl": "45m", "ticket": "CHG-1", **body},
+            "PUT",
+            "/ops/resilient/v1/downstreams/mail/hold",
+            {"reason": "why not", "ttl": "45m", "ticket": "CHG-1", **body},
         )  # fmt: skip
 
 
@@ -349,6 +352,6 @@ def test_text_of_others_is_never_markup(visit: Visits, stub: Stub) -> None:
     assert page.locator("img").count() == 0
     card(page, hostile).get_by_role("button", name="Trip").click()
     page.get_by_role("heading", name=f"Trip {hostile}").wait_for()
-    stub.push("event", {"id": 1, "at": iso(), "event": hostile, "downstream": hostile, "fields": {"reason": hostile}})
+    stub.push("event", {"seq": 1, "at": iso(), "name": hostile, "downstream": hostile, "fields": {"reason": hostile}})
     page.locator("#activity li").first.wait_for()
     assert page.locator("img").count() == 0

@@ -37,7 +37,7 @@ export function arrivalInWords({ convergence, status, masked_by: masked = [] }) 
   const words = [`Applied in ${applied} of ${count(required, "process", "processes")}.`];
   if (pending.length) {
     const names = pending.map((each) => each.process ?? each.instance ?? String(each));
-    words.push(`Not yet (after ${number(waited ?? 0)} s): ${listing(names)}.`);
+    words.push(`Not yet acknowledged after ${number(waited ?? 0)} s: ${listing(names)}. Each of them checks before its next call.`);
   }
   if (masked.length) words.push(`A stronger hold counts meanwhile: ${listing(masked)}.`);
   return words;

@@ -91,6 +91,7 @@ export class Live {
         failures = refused ? FAILURES_BEFORE_POLLING : failures + 1;
         if (refused) continue; // a server that has no stream to give still answers a poll
         this.retryAfter = error.retryAfter;
+        if (error instanceof Problem) this.hooks.onFrame("problem", { detail: error.message });
       }
       if (round !== this.round) return;
       this.hooks.onMode("lost");

@@ -39,10 +39,14 @@ class App {
       setText(byId("role"), `${answer.name}, ${answer.role}`);
       this.open();
     } catch (error) {
-      if (!(error instanceof api.Problem)) {
-        this.mode("lost");
-        this.again = setTimeout(() => this.begin(token), 2000);
-      } else this.askForToken(error.status === 401 && !this.tried ? "" : error.message);
+      if (error instanceof api.Problem && (error.status === 401 || error.status === 403)) {
+        this.askForToken(error.status === 401 && !this.tried ? "" : error.message);
+        return;
+      }
+      this.mode("lost");
+      setText(byId("banner"), `Nothing to show yet: ${error.message}`);
+      show(byId("banner"), true);
+      this.again = setTimeout(() => this.begin(token), Math.max(2, error.retryAfter ?? 0) * 1000);
     }
   }
 
@@ -59,6 +63,7 @@ class App {
   /** Build what depends on the role, and follow the feed. */
   open() {
     show(byId("signin"), false);
+    show(byId("banner"), false);
     show(byId("role"), true);
     show(byId("leave"), this.tried);
     document.querySelectorAll("dialog").forEach((dialog) => dialog.remove());
@@ -199,7 +204,7 @@ class App {
     const processes = store.overview.processes ?? [];
     lists.processes.render(processes.map((each) => [each.instance, each]));
     setText(byId("processes-count"), String(processes.length));
-    lists.activity.render(store.events.slice(0, 12).map((event) => [String(event.id), event]));
+    lists.activity.render(store.events.slice(0, 12).map((event) => [String(event.seq), event]));
     show(byId("activity-none"), store.events.length === 0);
     setText(byId("audit-head"), auditHead(store.overview.audit_head));
     lists.audit.render((this.audit ?? []).map((entry) => [String(entry.seq), entry]));

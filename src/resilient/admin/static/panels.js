@@ -113,8 +113,8 @@ export function auditMaker(app) {
 
 /** Return an event in words, for the list of what happened. */
 export function eventInWords(event) {
-  const { from, to, cause, actor, reason, mode } = event.fields ?? {};
-  const name = event.event.replace(/^resilient\./, "").replace(/^override/, "hold").replaceAll(/[._]/g, " ");
+  const { from, to, cause, actor, reason, mode } = event.fields;
+  const name = event.name.replace(/^resilient\./, "").replace(/^override/, "hold").replaceAll(/[._]/g, " ");
   const move = from && to ? `${stateOf(from).word} → ${stateOf(to).word}` : name;
   const words = [move, mode && (MODES[mode] ?? mode), typeof cause === "string" && cause.replaceAll("_", " "), actor && `by ${actor}`, reason];
   if (event.times > 1) words.push(`told by ${event.times} processes`);

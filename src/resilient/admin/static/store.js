@@ -1,5 +1,7 @@
 /** What the page knows: the last overview, kept up to date by deltas, and how old it is. */
 
+import { share } from "./format.js";
+
 export const STALLED_AFTER = 15; // s without a word from the server
 
 /** The worst first; what a person did stands before what happened by itself. */
@@ -96,8 +98,9 @@ export class Store {
 
   /** Keep an event; what several processes tell of one thing is kept once, with their number. */
   happened(event) {
-    if (QUIET.has(event.event)) return;
-    const key = [event.event, event.downstream, event.fields?.from, event.fields?.to, event.fields?.id].join(" ");
+    const { from, to, id, cause } = event.fields;
+    if (QUIET.has(event.name) || cause === "override") return; // the hold itself is told beside its transition
+    const key = [event.name, event.downstream, from, to, id].join(" ");
     const near = (other) => other.key === key && Math.abs(Date.parse(other.at) - Date.parse(event.at)) < 5000;
     const known = this.events.slice(0, 12).find(near);
     if (known) this.events = this.events.map((each) => (each === known ? { ...each, times: each.times + 1 } : each));
@@ -137,6 +140,7 @@ function reasonsOf(each, store) {
   const reasons = [];
   const add = (rank, text) => reasons.push({ rank, text });
   if (state.rank < 9) add(state.rank, stateInWords(each));
+  if (each.ramping) add(4, `returning, ${share(each.share)} admitted`);
   if (each.idle) add(4, "nobody calls it");
   if (each.incidents?.open && state.rank === 9) add(4, "incident not over");
   if (each.retries === "off") add(5, "retries off");
@@ -144,7 +148,7 @@ function reasonsOf(each, store) {
   if (ending) add(4, "a hold ends within 5 minutes");
   if (Object.keys(each.states ?? {}).length > 1) add(4, "processes differ");
   if (each.error_share >= 0.1 && each.rate > 0) add(3, "many errors");
-  if (state.rank === 9 && each.rejected_rate > 0) add(4, "calls are rejected");
+  if (state.rank === 9 && !each.ramping && each.rejected_rate > 0) add(4, "calls are rejected");
   if (Object.values(each.bulkheads ?? {}).some(({ active, limit }) => limit > 0 && active / limit >= 0.9)) add(5, "bulkhead nearly full");
   if (typeof each.budget === "number" && each.budget <= 0.05) add(5, "retry budget empty");
   return reasons;
