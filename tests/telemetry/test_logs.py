@@ -14,12 +14,20 @@ from resilient.testing import FakeClock, isolated, use
 
 
 @pytest.fixture
-def records(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
-    caplog.set_level(logging.INFO, "resilient")
+def records() -> Iterator[list[logging.LogRecord]]:
+    kept: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = kept.append
+    logger = logging.getLogger("resilient")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     with isolated():
         stop = log_events()
-        yield caplog.records
+        yield kept
         stop()
+    logger.setLevel(before)
+    logger.removeHandler(handler)
 
 
 def down() -> None:
