@@ -33,6 +33,8 @@ LONG = (
     "tests/cache/test_cache_model.py",
     "tests/control/test_operations_model.py",
     "tests/control/test_operations_processes.py",
+    "tests/control/test_incidents.py",
+    "tests/control/test_keeper.py",
     "tests/idempotency/test_book.py",
     "tests/idempotency/test_crashes.py",
     "tests/idempotency/test_end_to_end.py",

@@ -31,6 +31,8 @@ RECORDED: Final = frozenset(
         "resilient.control.regressed",
         "resilient.control.restored",
         "resilient.http.pool_rebuilt",
+        "resilient.incident.closed",
+        "resilient.incident.opened",
         "resilient.override.applied",
         "resilient.override.expired",
         "resilient.override.released",
