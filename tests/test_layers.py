@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "timeout retry breaker bulkhead rate_limit fallback stale_cache",
         "_gate",
         "_weave",
-        "explain permit registry operated pipeline keyed standard guarded",
+        "explain explain_caches permit registry operated pipeline keyed standard guarded",
         "testing",
         "__init__",
         "cache idempotency",
@@ -54,6 +54,7 @@ TOGETHER = next(layer for layer in LAYERS if "pipeline" in layer) | {"testing", 
 # Upward imports that are allowed inside a function only, each with its reason.
 LATE = {
     ("clock", "_runtime"): "only async code that sleeps pays for it",
+    ("_gate", "control"): "only an application that its environment names pays for it",
 }
 
 # What the machines may not know: time and randomness are arguments, answers go out.

@@ -3,6 +3,8 @@
 Start with `standard("name")`, or put policies into a `Pipeline` in the order you want.
 """
 
+import typing as _typing
+
 from resilient.backoff import Backoff
 from resilient.breaker import CircuitBreaker, Count
 from resilient.budget import RetryBudget
@@ -31,9 +33,11 @@ from resilient.pipeline import Pipeline
 from resilient.provenance import provenance
 from resilient.rate_limit import RateLimit
 from resilient.retry import Retry
-from resilient.stale_cache import StaleCache
 from resilient.standard import standard
 from resilient.timeout import Timeout
+
+if _typing.TYPE_CHECKING:
+    from resilient.stale_cache import StaleCache
 
 __all__ = [
     "Backoff",
@@ -76,3 +80,19 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _typing.Any:  # noqa: ANN401 -- a class
+    """Load what only some programs use when they ask for it."""
+    if name == "StaleCache":
+        from resilient.stale_cache import StaleCache  # noqa: PLC0415 -- a seventh of the time of importing it all
+
+        globals()[name] = StaleCache
+        return StaleCache
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those not loaded yet included."""
+    return sorted({*globals(), *__all__})

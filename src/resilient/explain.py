@@ -14,7 +14,6 @@ from resilient.errors import ConfigError
 from resilient.fallback import Fallback
 from resilient.rate_limit import RateLimit
 from resilient.retry import Retry
-from resilient.stale_cache import StaleCache
 from resilient.timeout import Timeout
 
 __all__ = ["Finding", "explain", "lint"]
@@ -70,7 +69,7 @@ def refuse(name: str, policies: Sequence[Policy]) -> None:
     for position, policy in enumerate(policies):
         if isinstance(policy, type) or not hasattr(policy, "bind"):
             _check.refuse_type(f"policies[{position}]", policy, "a policy such as Retry()")
-    for outer, inner in _pairs(policies, Timeout, Timeout):
+    for outer, inner in pairs(policies, Timeout, Timeout):
         if inner.seconds >= outer.seconds:
             message = (
                 f"{name}: a Timeout inside another must be shorter than it, got "
@@ -79,29 +78,29 @@ def refuse(name: str, policies: Sequence[Policy]) -> None:
             raise ConfigError(message)
 
 
-def _of(policies: Sequence[Policy], kind: type[P]) -> list[tuple[int, P]]:
+def placed(policies: Sequence[Policy], kind: type[P]) -> list[tuple[int, P]]:
     return [(position, policy) for position, policy in enumerate(policies) if isinstance(policy, kind)]
 
 
-def _pairs(policies: Sequence[Policy], outer: type[P], inner: type[Q]) -> Iterator[tuple[P, Q]]:
-    for first, one in _of(policies, outer):
-        for second, other in _of(policies, inner):
+def pairs(policies: Sequence[Policy], outer: type[P], inner: type[Q]) -> Iterator[tuple[P, Q]]:
+    for first, one in placed(policies, outer):
+        for second, other in placed(policies, inner):
             if first < second:
                 yield one, other
 
 
-def _outside(outer: type, inner: type, rule: str, message: str) -> Rule:
+def outside(outer: type, inner: type, rule: str, message: str) -> Rule:
     """Return a rule against one kind of policy outside another."""
 
     def check(policies: Sequence[Policy]) -> Iterator[Finding]:
-        for _ in _pairs(policies, outer, inner):
+        for _ in pairs(policies, outer, inner):
             yield Finding(rule, message)
 
     return check
 
 
 def _missing_budget(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for _, retry in _of(policies, Retry):
+    for _, retry in placed(policies, Retry):
         if retry.budget is None and retry.most_attempts != 1:
             yield Finding(
                 "missing-budget",
@@ -110,8 +109,8 @@ def _missing_budget(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 def _timeout_only_outside(policies: Sequence[Policy]) -> Iterator[Finding]:
-    timeouts = [position for position, _ in _of(policies, Timeout)]
-    for position, _ in _of(policies, CircuitBreaker):
+    timeouts = [position for position, _ in placed(policies, Timeout)]
+    for position, _ in placed(policies, CircuitBreaker):
         if timeouts and max(timeouts) < position:
             yield Finding(
                 "timeout-outside-breaker",
@@ -121,14 +120,14 @@ def _timeout_only_outside(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 def _no_timeout(policies: Sequence[Policy]) -> Iterator[Finding]:
-    if not _of(policies, Timeout) and _of(policies, Bulkhead):
+    if not placed(policies, Timeout) and placed(policies, Bulkhead):
         yield Finding("no-timeout", "a hanging call holds its permit for ever; add a Timeout inside the bulkhead")
 
 
 def _retry_never_fits(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for first, retry in _of(policies, Retry):
-        outside = [timeout.seconds for position, timeout in _of(policies, Timeout) if position < first]
-        inside = [timeout.seconds for position, timeout in _of(policies, Timeout) if position > first]
+    for first, retry in placed(policies, Retry):
+        outside = [timeout.seconds for position, timeout in placed(policies, Timeout) if position < first]
+        inside = [timeout.seconds for position, timeout in placed(policies, Timeout) if position > first]
         attempts = retry.most_attempts
         if not outside or not inside or attempts is None:
             continue
@@ -141,7 +140,7 @@ def _retry_never_fits(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 def _window_below_slow_call(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for position, breaker in _of(policies, CircuitBreaker):
+    for position, breaker in placed(policies, CircuitBreaker):
         slow, window = breaker.settings.slow_call, breaker.settings.window
         if slow is None:
             continue
@@ -151,7 +150,7 @@ def _window_below_slow_call(policies: Sequence[Policy]) -> Iterator[Finding]:
                 f"the window of {window:g} s is shorter than a slow call of {slow:g} s: "
                 "slow calls are forgotten as they end",
             )
-        inside = [timeout.seconds for place, timeout in _of(policies, Timeout) if place > position]
+        inside = [timeout.seconds for place, timeout in placed(policies, Timeout) if place > position]
         if inside and min(inside) <= slow:
             yield Finding(
                 "slow-call-above-timeout",
@@ -161,7 +160,7 @@ def _window_below_slow_call(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 def _fallback_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
     for first, policy in enumerate(policies):
-        for second, _ in _of(policies, Fallback):
+        for second, _ in placed(policies, Fallback):
             if first < second and isinstance(policy, (Retry, CircuitBreaker)):
                 yield Finding(
                     "fallback-inside",
@@ -169,31 +168,17 @@ def _fallback_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
                 )
 
 
-_PAID = {
-    Retry: "the retry takes a stale answer for a success, and stored answers deposit in its budget",
-    CircuitBreaker: "the breaker takes stale answers for successes, and refuses stored ones while it is open",
-    Bulkhead: "stored answers need a permit, and are refused while the bulkhead is full",
-    RateLimit: "stored answers pay the rate limit",
-}
+def _caches(policies: Sequence[Policy]) -> Iterator[Finding]:
+    """Look at stale caches; what they are is loaded only where there is one."""
+    if any(policy.kind == "stale_cache" for policy in policies):
+        from resilient.explain_caches import caches  # noqa: PLC0415
 
-
-def _cache_inside(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for kind, what in _PAID.items():
-        for _ in _pairs(policies, kind, StaleCache):
-            yield Finding("cache-inside", f"{what}; put StaleCache outside {kind.__name__}")
-
-
-def _refresh_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for position, cache in _of(policies, StaleCache):
-        enclosed = any(place > position for place, _ in _of(policies, Timeout))
-        if (cache.while_revalidating or cache.early is not None) and not enclosed:
-            what = "nothing ends a refresh that hangs in the background; put a Timeout inside StaleCache"
-            yield Finding("refresh-without-end", what)
+        yield from caches(policies)
 
 
 def _queue_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
-    for position, bulkhead in _of(policies, Bulkhead):
-        enclosed = any(place < position for place, _ in _of(policies, Timeout))
+    for position, bulkhead in placed(policies, Bulkhead):
+        enclosed = any(place < position for place, _ in placed(policies, Timeout))
         if bulkhead.queue and bulkhead.max_wait is None and not enclosed:
             yield Finding(
                 "queue-without-end",
@@ -203,7 +188,7 @@ def _queue_without_end(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 def _cooperative_in_part(policies: Sequence[Policy]) -> Iterator[Finding]:
-    if len({timeout.cooperative for _, timeout in _of(policies, Timeout)}) > 1:
+    if len({timeout.cooperative for _, timeout in placed(policies, Timeout)}) > 1:
         yield Finding(
             "cooperative-in-part",
             "one timeout is not cooperative, so a plain function hops to a thread and all of them are enforced; "
@@ -212,19 +197,19 @@ def _cooperative_in_part(policies: Sequence[Policy]) -> Iterator[Finding]:
 
 
 _RULES: tuple[Rule, ...] = (
-    _outside(
+    outside(
         CircuitBreaker,
         Retry,
         "breaker-outside-retry",
         "the breaker sees one outcome for all attempts of a call; put Retry outside CircuitBreaker",
     ),
-    _outside(
+    outside(
         Bulkhead,
         Retry,
         "retry-inside-bulkhead",
         "a call keeps its permit while it waits to retry; put Retry outside Bulkhead",
     ),
-    _outside(
+    outside(
         RateLimit,
         Retry,
         "rate-limit-outside-retry",
@@ -236,14 +221,7 @@ _RULES: tuple[Rule, ...] = (
     _retry_never_fits,
     _window_below_slow_call,
     _fallback_inside,
-    _cache_inside,
-    _outside(
-        StaleCache,
-        Fallback,
-        "fallback-before-stale",
-        "the fallback answers first, never a stale answer; put Fallback outside StaleCache",
-    ),
-    _refresh_without_end,
+    _caches,
     _queue_without_end,
     _cooperative_in_part,
 )
