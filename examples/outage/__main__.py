@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=TOTAL, help="length, 5 or more")
     parser.add_argument("--rate", type=float, default=100.0, help="calls per second on each side")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals and faults")
+    parser.add_argument("--operate", action="store_true", help="tell how to trip the breaker while it runs")
     arguments = parser.parse_args()
     if not 5.0 <= arguments.seconds <= 600.0:  # noqa: PLR2004 -- shorter phases show nothing
         parser.error("--seconds must be from 5 to 600")
@@ -35,7 +36,13 @@ def main() -> int:
         parser.error("--rate must be from 1 to 1000")
     if importlib.util.find_spec(arguments.family) is None:
         parser.error(f"the clients need {arguments.family}: pip install {arguments.family}")
-    options = Options(seconds=arguments.seconds, rate=arguments.rate, seed=arguments.seed, family=arguments.family)
+    options = Options(
+        seconds=arguments.seconds,
+        rate=arguments.rate,
+        seed=arguments.seed,
+        family=arguments.family,
+        operate=arguments.operate,
+    )
     try:
         with display.choose(json=arguments.json) as show:
             result = asyncio.run(compare(options, show))

@@ -37,6 +37,7 @@ class Board:
         self.timeline = timeline
         self.sides, self.brief = SIDES, BRIEF
         self.elapsed = 0.0
+        self.told: list[str] = []
         self._clients: dict[str, dict[str, Any]] = {}
         self._servers: dict[str, dict[str, Any]] = {}
         self._rates: dict[str, float] = {}
@@ -71,8 +72,8 @@ class Board:
         return [(label, left[label], right[label]) for label in left]
 
     def notes(self) -> list[str]:
-        """Return nothing: the table says it all."""
-        return []
+        """Return how to operate, if anybody may: the table says the rest."""
+        return self.told if self.elapsed else []
 
     def _column(self, side: str) -> dict[str, str]:
         client, server = self._clients.get(side, {}), self._servers.get(side, {})

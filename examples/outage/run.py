@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from examples.common.display import Show
 from examples.common.process import Child
 from examples.outage import verdict
 from examples.outage.board import SIDES, Board
+from examples.outage.operate import operated
 from examples.outage.phases import TOTAL, Timeline
 
 __all__ = ["Options", "compare"]
@@ -27,6 +29,7 @@ class Options:
         rate: Calls per second on each side.
         seed: Of the arrivals and of the service's faults, the same for both sides.
         family: The client library of both sides.
+        operate: Whether operators are let in.
 
     """
 
@@ -34,6 +37,7 @@ class Options:
     rate: float = 100.0
     seed: int = 1
     family: str = FAMILIES[0]
+    operate: bool = False
 
 
 class _Side:
@@ -88,6 +92,9 @@ async def compare(options: Options, show: Show) -> dict[str, Any]:
     board = Board(Timeline(options.seconds))
     sides = [_Side(name, board) for name in SIDES]
     async with contextlib.AsyncExitStack() as stack:
+        if options.operate:
+            board.told = await stack.enter_async_context(operated())
+            print(*board.told, sep="\n", file=sys.stderr, flush=True)
         await asyncio.gather(*(side.start(stack, options) for side in sides))
         began = time.monotonic()
         for side in sides:
