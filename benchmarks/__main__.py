@@ -10,10 +10,10 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import cases, http, http_clients, machine, memory, report, startup, subjects, threads, timing
+from benchmarks import cases, http, http_clients, machine, memory, report, startup, subjects, telemetry, threads, timing
 from benchmarks.peers import PEERS
 
-EXTRA_GROUPS = ("threads", http_clients.GROUP, "startup", "memory")
+EXTRA_GROUPS = ("threads", http_clients.GROUP, telemetry.GROUP, "startup", "memory")
 
 
 def main() -> None:
@@ -31,6 +31,8 @@ def main() -> None:
             results.calls.append(timing.measure(case, runner, effort))
         if _wanted(http_clients.GROUP, options.only):
             _measure_http(results, runner, quick=options.quick)
+        if _wanted(telemetry.GROUP, options.only):
+            results.telemetry = telemetry.measure(runner, effort, _tell)
     if _wanted("threads", options.only):
         _measure_threads(results, effort)
     if _wanted("startup", options.only):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks import cases, http, http_clients, memory, startup, subjects, threads, timing
+from benchmarks import cases, http, http_clients, memory, startup, subjects, telemetry, threads, timing
 
 MULTIPLES = {
     ("sync", "success", "retry"): 1.3,
@@ -36,6 +36,9 @@ HTTP_HIT = {http_clients.CACHED: 1.25, http_clients.CACHED_SQLITE: 2.0}
 
 A hit in SQLite has one hop to a thread more in tasks, for which there is no mark.
 """
+
+STATISTICS_US = 1.5
+"""Microseconds that statistics may add to a call."""
 
 THROUGHPUT = 0.8
 IMPORT_MS = 60.0
@@ -139,6 +142,14 @@ def of_http(results: list[http.Measured]) -> Iterator[Promise]:
             hit = measured.median(name)
             if hit is not None and not (name == http_clients.CACHED_SQLITE and measured.case.colour == "async"):
                 yield Promise(f"{measured.case.title}: {name}; multiple of a bare client", limit, hit)
+
+
+def of_telemetry(results: list[telemetry.Measured]) -> Iterator[Promise]:
+    """Yield the promises about statistics."""
+    for measured in results:
+        if measured.case.path == "success":
+            what = f"{measured.case.colour}: {measured.case.title}; what statistics add"
+            yield Promise(what, STATISTICS_US, measured.added, " µs")
 
 
 def of_startup(measured: startup.Startup) -> Iterator[Promise]:

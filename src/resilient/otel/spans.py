@@ -46,7 +46,7 @@ class Open:
             # Perhaps by the collector, in somebody else's context and under the exporter's own lock.
             self._spans.late.append((self._span, _wall()))
             return
-        self._end(*outcomes.of_error(self._env, error))
+        self._end(*outcomes.of_error(self._env, error, gone=False))
 
     def ended(self) -> None:
         """End after an answer."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 
 from resilient.events import Event
 from resilient.telemetry.names import Names
+from resilient.telemetry.recent import SLOT
 from resilient.telemetry.totals import Totals
 
-__all__ = ["REJECTED", "TRANSITION", "count"]
+__all__ = ["REJECTED", "TRANSITION", "Heard"]
 
 REJECTED = "resilient.call.rejected"
 TRANSITION = "resilient.breaker.transition"
@@ -28,18 +30,48 @@ _ERRORS = frozenset({"resilient.cache.stale_served", "resilient.cache.refresh_fa
 """Events whose cause is the name of a class, and there may be many of those."""
 
 
-def count(event: Event, name: str, totals: Totals, kinds: Names, errors: Names) -> None:
-    """Count one event.
+class Heard:
+    """Events that wait to be counted; those that come by the thousand are counted together."""
 
-    Args:
-        event: What happened.
-        name: The downstream to count it under.
-        totals: Where.
-        kinds: Names of events, bounded.
-        errors: Names of errors, bounded.
+    __slots__ = ("left",)
 
-    """
-    totals.add("resilient_events_total", (name, kinds.of(event.name)))
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.left: deque[tuple[Event, float]] = deque()
+        """Events, and when they happened."""
+
+    def count(
+        self, names: Names, totals: Totals, kinds: Names, errors: Names
+    ) -> Iterator[tuple[Event, str, float, int]]:
+        """Count what waits; yield event, name of the downstream, time and number of those that tell more than that.
+
+        Args:
+            names: Names of downstreams, bounded.
+            totals: Where to count.
+            kinds: Names of events, bounded.
+            errors: Names of errors, bounded.
+
+        """
+        rejected: dict[tuple[str, object, object, float], list[tuple[Event, float]]] = defaultdict(list)
+        for _ in range(len(self.left)):
+            event, at = self.left.popleft()
+            if event.name == REJECTED:
+                fields = event.fields
+                rejected[event.downstream, fields["policy"], fields["reason"], at // SLOT].append((event, at))
+                continue
+            name = event.downstream and names.of(event.downstream)
+            _count(event, name, 1, totals, kinds, errors)
+            if event.name == TRANSITION:
+                yield event, name, at, 1
+        for group in rejected.values():
+            event, at = group[0]
+            name = event.downstream and names.of(event.downstream)
+            _count(event, name, len(group), totals, kinds, errors)
+            yield event, name, at, len(group)
+
+
+def _count(event: Event, name: str, number: int, totals: Totals, kinds: Names, errors: Names) -> None:  # noqa: PLR0913, PLR0917
+    totals.add("resilient_events_total", (name, kinds.of(event.name)), number)
     fields = event.fields
     if event.name == "resilient.retry.scheduled":
         delay = fields.get("delay")
@@ -52,4 +84,4 @@ def count(event: Event, name: str, totals: Totals, kinds: Names, errors: Names) 
         values = [str(fields.get(key, "")) for key in keys]
         if event.name in _ERRORS:
             values = [errors.of(each) for each in values]
-        totals.add(metric, (name, *values))
+        totals.add(metric, (name, *values), number)

@@ -96,9 +96,10 @@ class _CallGuard(Guard):
     def failed(self, error: BaseException, seconds: float, tries: int) -> bool:
         """Record a call that raised; tell whether this is still the call's own context."""
         traffic = self._traffic
-        outcome, name = outcomes.of_error(self.env, error)
+        gone = thrown_away(error)
+        outcome, name = outcomes.of_error(self.env, error, gone=gone)
         traffic.odd.append((outcome, name, seconds, tries))
-        if thrown_away(error):
+        if gone:
             return False
         traffic.tidy_if_long()
         return True
@@ -152,7 +153,7 @@ class _AttemptGuard(Guard):
         """Record an attempt that raised; one for which there was no time or thread left is none."""
         if isinstance(error, Rejected) and error.downstream == self.env.downstream:
             return
-        outcome, name = outcomes.of_error(self.env, error)
+        outcome, name = outcomes.of_error(self.env, error, gone=thrown_away(error))
         self._traffic.odd_spent.append((_kind(tries), outcome, name, seconds))
 
     def ended(self, seconds: float, tries: int | None = None, verdict: Verdict = SUCCESS) -> None:

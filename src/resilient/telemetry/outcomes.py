@@ -6,7 +6,7 @@ from typing import Final
 
 from resilient._policy import Env
 from resilient.errors import CallTimeout, Rejected
-from resilient.outcome import Outcome, Verdict, thrown_away
+from resilient.outcome import Outcome, Verdict
 
 __all__ = ["BAD", "OUTCOMES", "PASSED", "of_error", "of_verdict"]
 
@@ -41,14 +41,20 @@ def of_verdict(verdict: Verdict) -> str:
     return _WORDS[verdict.outcome]
 
 
-def of_error(env: Env, error: BaseException) -> tuple[str, str]:
+def of_error(env: Env, error: BaseException, *, gone: bool) -> tuple[str, str]:
     """Return the words for an error: its outcome, and its type or the reason of a refusal.
 
-    The type is empty for an error that is a success of the downstream. Takes no lock and asks
-    no user where the collector may be the caller.
+    The type is empty for an error that is a success of the downstream.
+
+    Args:
+        env: The pipeline.
+        error: The error.
+        gone: Whether a coroutine was thrown away, as `thrown_away` tells; then no user is asked, and no
+            lock is taken: the collector may be the caller.
+
     """
     name = type(error).__qualname__
-    if not isinstance(error, Exception) or thrown_away(error):
+    if gone or not isinstance(error, Exception):
         return CANCELLED, name
     if isinstance(error, Rejected):
         return REJECTED, error.reason

@@ -65,10 +65,10 @@ class Recent:
         slots[-1].errors += bad_rest
         slots[-1].latency.update(latency)
 
-    def reject(self, now: float) -> None:
-        """Count a refusal."""
+    def reject(self, now: float, number: int) -> None:
+        """Count refusals."""
         self._advance(now)
-        self._slots[-1].rejected += 1
+        self._slots[-1].rejected += number
 
     def view(self, now: float) -> dict[str, object]:
         """Return rates per second over 10 s, the share of errors, percentiles of a minute, and the history."""

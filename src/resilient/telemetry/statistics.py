@@ -82,7 +82,7 @@ class Statistics:
         self._busy = False
         self._totals = Totals()
         self._states = StateTimes()
-        self._heard: deque[tuple[Event, float]] = deque()
+        self._heard = heard.Heard()
         self._added: deque[tuple[str, Labels, float]] = deque()
         self._faults = faults.total()
 
@@ -141,8 +141,9 @@ class Statistics:
         return traffic
 
     def _hear(self, event: Event) -> None:
-        self._heard.append((event, self._now()))
-        if len(self._heard) > LONG:
+        left = self._heard.left
+        left.append((event, self._now()))
+        if len(left) > LONG:
             self._tidy()
 
     # -- reading ---------------------------------------------------------------------------
@@ -194,14 +195,11 @@ class Statistics:
 
     def _fold_all(self, passing: list[tuple[Followed, int]] | tuple[()]) -> None:
         now, totals = self._now(), self._totals
-        for _ in range(len(self._heard)):
-            event, at = self._heard.popleft()
-            name = event.downstream and self._names.of(event.downstream)
-            heard.count(event, name, totals, self._kinds, self._errors)
+        for event, name, at, number in self._heard.count(self._names, totals, self._kinds, self._errors):
             if event.name == heard.TRANSITION:
                 self._states.moved(event, at)
-            elif event.name == heard.REJECTED and name in self._traffic:
-                self._traffic[name].recent.reject(at)
+            elif name in self._traffic:
+                self._traffic[name].recent.reject(at, number)
         for traffic in list(self._traffic.values()):
             traffic.fold(totals, now, self._errors)
         for name, breaker, state, seconds in self._states.times(now):
