@@ -33,11 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             'Install it with: python3 -m pip install "resilient-client[cli]"\n'
         )
         raise SystemExit(2)
-    from resilient.cli import quick  # noqa: PLC0415 -- nothing of it is needed to say what is missing
+    try:
+        from resilient.cli import quick  # noqa: PLC0415 -- nothing of it is needed to say what is missing
 
-    code = quick.run(given)
-    if code is None:
-        from resilient.cli.root import run  # noqa: PLC0415 -- the dear one
+        code = quick.run(given)
+        if code is None:
+            from resilient.cli.root import run  # noqa: PLC0415 -- the dear one
 
-        run(given)
+            run(given)
+    except KeyboardInterrupt:  # while it was still loading
+        code = 1
     raise SystemExit(code)

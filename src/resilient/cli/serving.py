@@ -58,8 +58,9 @@ def serve(  # noqa: PLR0913 -- one for each option
 ) -> None:
     """Serve the API and the dashboard, on this host only unless told otherwise; the options win over the settings."""
     found = config.find() if settings is None else settings
+    read = Config() if found is None else config.load(found)
     admin = replace_given(
-        (Config() if found is None else config.load(found)).admin,
+        read.admin,
         host=host,
         port=port,
         hosts=tuple(name) if name else None,
@@ -83,7 +84,7 @@ def serve(  # noqa: PLR0913 -- one for each option
         tls_key=admin.tls_key,
         behind_proxy=admin.behind_proxy,
     )
-    path = session.path_to_be()
+    path = session.path_to_be(read.control.directory, read.control.app)
     with private.as_owner_of(path) if path.exists() else nullcontext():
         try:
             server.serve(

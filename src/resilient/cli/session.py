@@ -84,15 +84,24 @@ class Session:
         """
         return places.choose(self.options.dir, self.options.app)
 
-    def path_to_be(self) -> Path:
-        """Return where the control directory is, or will be when the application that was named has started."""
+    def path_to_be(self, directory: Path | None, app: str | None) -> Path:
+        """Return where the control directory is, or will be when the application has started.
+
+        Args:
+            directory: What the settings say, if neither the command line nor the environment says anything.
+            app: The same.
+
+        """
+        own, told = self.options, any(os.environ.get(name) for name in (paths.VARIABLE, places.APP_VARIABLE))
+        if own.dir is None and own.app is None and not told:
+            self.options = Options(directory, app).over(own)
         try:
             return self.path
         except Stop as stop:
-            app = self.options.app or os.environ.get(places.APP_VARIABLE)
-            if stop.code != UNREACHABLE or not app:
+            named = self.options.app or os.environ.get(places.APP_VARIABLE)
+            if stop.code != UNREACHABLE or not named:
                 raise
-            return paths.location(app)
+            return paths.location(named)
 
     @cached_property
     def directory(self) -> Directory:
