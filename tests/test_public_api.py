@@ -41,6 +41,8 @@ DOORS = {
     "wsgi": SERVERS,
     "stores": STORES,
     "idempotency": IDEMPOTENCY,
+    "otel": ["instrument", "uninstrument"],
+    "prometheus": ["Collector", "exposition"],
 }
 OF_DOORS = [(door, name) for door, names in DOORS.items() for name in names]
 
