@@ -47,6 +47,7 @@ LONG = (
     "tests/stores/test_crash.py",
     "tests/stores/test_model.py",
     "tests/stores/test_sqlite_damage.py",
+    "tests/telemetry/test_workers.py",
     "tests/test_http_soak.py",
     "tests/test_stale_cache_model.py",
 )

@@ -11,6 +11,7 @@ from resilient._weave import inlays
 from resilient._weave.assembly import gates
 from resilient.control import paths
 from resilient.control.following import Agent
+from resilient.telemetry.statistics import PROCESS
 
 __all__ = ["configure", "current", "stop", "write_page"]
 
@@ -41,6 +42,8 @@ def configure(app: str, *, directory: str | os.PathLike[str] | None = None, stat
     for gate in gates():
         gate.unsettle()
     inlays.reweave_all()
+    if statistics:  # before the first call, so that it is measured, too; no thread and no file belongs to them
+        PROCESS.start()
     return _agent
 
 
@@ -53,6 +56,8 @@ def stop() -> None:
         agent.applying.use(None)
         agent.applying.forget()
         agent.applying.refresh(gates())
+        if agent.statistics:
+            PROCESS.stop()
         _gate.install(None)
         for gate in gates():
             gate.unsettle()
