@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +48,14 @@ class Switch(StrEnum):
     ON = "on"
 
 
+HoldMode = Annotated[Mode, typer.Option("--mode", help="What the hold does.")]
+HoldId = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="This hold, whoever placed it; without it, your own.")
+]
+OffOrOn = Annotated[Switch, typer.Argument(help="Whether there are to be second attempts.")]
+Until = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 45m; with `off`.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     command(app, "trip")(trip)
@@ -63,7 +72,7 @@ def trip(  # noqa: PLR0913 -- one for each option
     reason: Reason,
     duration: For,
     percent: Percent = ALL,
-    mode: Annotated[Mode, typer.Option("--mode", help="What the hold does.")] = Mode.FORCED_OPEN,
+    mode: HoldMode = Mode.FORCED_OPEN,
     disposition: Where = Disposition.FALLBACK,
     ticket: Ticket = "",
     allow_unknown: Unknown = False,
@@ -98,9 +107,7 @@ def release(  # noqa: PLR0913 -- one for each option
     name: Selector,
     *,
     reason: Perhaps = "",
-    hold: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="This hold, whoever placed it; without it, your own.")
-    ] = None,
+    hold: HoldId = None,
     dry_run: DryRun = False,
     wait: Wait = "2s",
 ) -> None:
@@ -122,35 +129,35 @@ def release(  # noqa: PLR0913 -- one for each option
 
 def retries(  # noqa: PLR0913 -- one for each option
     session: Session,
-    switch: Annotated[Switch, typer.Argument(help="Whether there are to be second attempts.")],
+    switch: OffOrOn,
     name: Selector,
     *,
     reason: Perhaps = "",
-    duration: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 45m; with `off`.")
-    ] = None,
+    duration: Until = None,
     ticket: Ticket = "",
     allow_unknown: Unknown = False,
     dry_run: DryRun = False,
     wait: Wait = "2s",
 ) -> None:
     """Switch second attempts off in every process, or on again. `off` needs --reason and --for."""
-    if switch is Switch.OFF and duration is None:
+    if switch is Switch.ON:
+        change = _retries_on(session, reason)
+    elif duration is None:
         raise Stop(USAGE, "`retries off` needs --for, such as --for 45m.")
-    ttl = parse_duration(duration or "1s", "--for")
+    else:
+        ttl = parse_duration(duration, "--for")
+        change = _retries_off(session, reason=reason, ttl=ttl, ticket=ticket, allow_unknown=allow_unknown)
+    replace(change, dry_run=dry_run, wait=wait).carry_out(session, name)
 
+
+def _retries_off(session: Session, **asked: Any) -> Change:  # noqa: ANN401 -- those of `place`
     def off(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
-        return session.operations.place(
-            target,
-            "no_retries",
-            reason=reason,
-            ttl=ttl,
-            who=session.who(),
-            ticket=ticket,
-            allow_unknown=allow_unknown,
-            dry_run=dry,
-        )
+        return session.operations.place(target, "no_retries", who=session.who(), dry_run=dry, **asked)
 
+    return Change(verb="switch retries off for", done=DONE["no_retries"], make=off)
+
+
+def _retries_on(session: Session, reason: str) -> Change:
     def on(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
         receipt = session.operations.release(target, who=session.who(), reason=reason, retries=True, dry_run=dry)
         if not dry:
@@ -160,12 +167,7 @@ def retries(  # noqa: PLR0913 -- one for each option
     def held(target: str) -> bool:
         return bool(_mine(session, _held(session, target, retries=True)))
 
-    verb = f"switch retries {switch.value} for"
-    if switch is Switch.OFF:
-        change = Change(verb=verb, done=DONE["no_retries"], make=off, dry_run=dry_run, wait=wait)
-    else:
-        change = Change(verb=verb, done="free to retry again", make=on, dry_run=dry_run, wait=wait, concerns=held)
-    change.carry_out(session, name)
+    return Change(verb="switch retries on for", done="free to retry again", make=on, concerns=held)
 
 
 def _held(session: Session, target: str, *, retries: bool = False) -> list[Hold]:

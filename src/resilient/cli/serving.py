@@ -37,24 +37,35 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tokens)
 
 
+Settings = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings; resilient.toml here, if there is one.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option("--tokens", metavar="FILE", help="A TOML file of tokens, instead of the settings'.")
+]
+Host = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 for a free one.")]
+Names = Annotated[
+    list[str] | None, typer.Option("--name", metavar="HOST", help="A name it may be asked by; repeatable.")
+]
+Certificate = Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")]
+Key = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")]
+BehindProxy = Annotated[bool, typer.Option("--behind-proxy", help="A proxy in front speaks TLS.")]
+Metrics = Annotated[bool, typer.Option("--metrics", help="Serve /metrics to viewers.")]
+
+
 def serve(  # noqa: PLR0913 -- one for each option
     session: Session,
     *,
-    settings: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings; resilient.toml here, if there is one.")
-    ] = None,
-    tokens: Annotated[
-        Path | None, typer.Option("--tokens", metavar="FILE", help="A TOML file of tokens, instead of the settings'.")
-    ] = None,
-    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = None,
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 for a free one.")] = None,
-    name: Annotated[
-        list[str] | None, typer.Option("--name", metavar="HOST", help="A name it may be asked by; repeatable.")
-    ] = None,
-    cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")] = None,
-    key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")] = None,
-    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy in front speaks TLS.")] = False,
-    metrics: Annotated[bool, typer.Option("--metrics", help="Serve /metrics to viewers.")] = False,
+    settings: Settings = None,
+    tokens: TokenFile = None,
+    host: Host = None,
+    port: Port = None,
+    name: Names = None,
+    cert: Certificate = None,
+    key: Key = None,
+    behind_proxy: BehindProxy = False,
+    metrics: Metrics = False,
 ) -> None:
     """Serve the API and the dashboard, on this host only unless told otherwise; the options win over the settings."""
     found = config.find() if settings is None else settings
@@ -69,14 +80,19 @@ def serve(  # noqa: PLR0913 -- one for each option
         behind_proxy=behind_proxy or None,
         metrics=metrics or None,
     )
+    path = session.path_to_be(read.control.directory, read.control.app)
+    _serve(path, admin, tokens, found)
+
+
+def _serve(path: Path, admin: AdminSettings, tokens: Path | None, settings: Path | None) -> None:
     try:
         from resilient.admin import serve as server  # noqa: PLC0415 -- needs the extra `admin`
         from resilient.admin.tokens import Tokens  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _missing(error) from None
     known = Tokens.from_env() if tokens is None else Tokens.from_file(tokens)
-    if known is None and found is not None and admin.tokens:
-        known = Tokens.from_file(found)
+    if known is None and settings is not None and admin.tokens:
+        known = Tokens.from_file(settings)
     listening = server.Listening(
         host=admin.host,
         port=admin.port,
@@ -84,20 +100,18 @@ def serve(  # noqa: PLR0913 -- one for each option
         tls_key=admin.tls_key,
         behind_proxy=admin.behind_proxy,
     )
-    path = session.path_to_be(read.control.directory, read.control.app)
+    more: dict[str, Any] = {
+        "hosts": admin.hosts,
+        "metrics": admin.metrics,
+        "critical": admin.critical,
+        "unready": admin.unready,
+    }
     with private.as_owner_of(path) if path.exists() else nullcontext():
         try:
-            server.serve(
-                path,
-                tokens=known,
-                listening=listening,
-                hosts=admin.hosts,
-                metrics=admin.metrics,
-                critical=admin.critical,
-                unready=admin.unready,
-            )
+            server.serve(path, tokens=known, listening=listening, **more)
         except OSError as error:
-            raise Stop(USAGE, f"Cannot listen on {admin.host}, port {admin.port}: {error.strerror or error}") from None
+            message = f"Cannot listen on {admin.host}, port {admin.port}: {error.strerror or error}"
+            raise Stop(USAGE, message) from None
 
 
 def replace_given(admin: AdminSettings, **given: Any) -> AdminSettings:  # noqa: ANN401 -- the settings
