@@ -31,7 +31,7 @@ _FILTERS = ("target", "actor", "action", "outcome", "via")
     answers={200: (answers.AuditList, answers.AuditCheck)},
     media=("text/plain", _LINES),
 )
-async def audit(call: Call) -> Response:
+async def list_audit(call: Call) -> Response:
     """List what was done and refused, newest first; with `after` what followed that record, oldest first.
 
     `Accept: application/x-ndjson` exports everything behind `after`, a line for each record. `verify=true` checks

@@ -36,7 +36,7 @@ _RELEASING = {
 
 
 @table("PUT", "/v1/downstreams/{name}/hold", "operator", body=requests.HoldBody, **_PLACING)
-async def place(call: Call) -> Response:
+async def place_hold(call: Call) -> Response:
     """Place the caller's hold on a downstream, or replace it.
 
     To replace one, send `If-Match` with the ETag of the downstream (428 without, 412 if it has changed since);
@@ -52,7 +52,7 @@ async def retries_off(call: Call) -> Response:
 
 
 @table("DELETE", "/v1/downstreams/{name}/hold", "operator", **_RELEASING)
-async def release(call: Call) -> Response:
+async def release_hold(call: Call) -> Response:
     """Release the caller's hold; with `hold_id` that one, for which others than its owner need the role admin."""
     return await _release(call, call.path["name"], call.queries(requests.ReleaseQuery).hold_id)
 
@@ -73,7 +73,7 @@ async def retries_on(call: Call) -> Response:
     headers=HEADERS | {"Idempotency-Key": "The same key within 24 h does it once; 1 to 200 printable characters."},
     problems=(409, 429),
 )
-async def command(call: Call) -> Response:
+async def give_command(call: Call) -> Response:
     """Have every process forget what its breaker has seen (reset), or let an open one try now (probe)."""
     name, body = call.path["name"], call.sent(requests.CommandBody)
     within_reach(call, name)
@@ -96,7 +96,7 @@ async def command(call: Call) -> Response:
 
 
 @table("GET", "/v1/holds", query=requests.HoldsQuery, answers={200: answers.HoldList}, media=("text/plain",))
-async def listed(call: Call) -> Response:
+async def list_holds(call: Call) -> Response:
     """List holds, those in force or all there were."""
     query = call.queries(requests.HoldsQuery)
     rows = await in_thread(call.site.backend.holds, query.target, query.limit, ended=query.ended)
@@ -105,7 +105,7 @@ async def listed(call: Call) -> Response:
 
 
 @table("GET", "/v1/holds/{id}", answers={200: answers.HoldAnswer}, problems=(404,))
-async def one(call: Call) -> Response:
+async def show_hold(call: Call) -> Response:
     """Show a hold, ended or not."""
     return json_reply(await in_thread(call.site.backend.hold, call.path["id"]))
 
@@ -120,7 +120,7 @@ async def one(call: Call) -> Response:
     headers=_MATCH | HEADERS,
     problems=(404, 409, 412, 429),
 )
-async def extend(call: Call) -> Response:
+async def extend_hold(call: Call) -> Response:
     """Change when a hold ends, its ticket, or add a note; whose it is, or an admin."""
     body, query = call.sent(requests.HoldPatch), call.queries(requests.ChangeQuery)
     hold = await in_thread(call.site.backend.operations.hold, call.path["id"])
@@ -139,7 +139,7 @@ async def extend(call: Call) -> Response:
 
 
 @table("DELETE", "/v1/holds/{id}", "operator", **_RELEASING)
-async def release_by_id(call: Call) -> Response:
+async def release_hold_by_id(call: Call) -> Response:
     """Release a hold by its id; others than its owner need the role admin."""
     hold = await in_thread(call.site.backend.operations.hold, call.path["id"])
     return await _release(call, hold.target, hold.id)

@@ -35,7 +35,7 @@ _STREAM = ("text/event-stream",)
     answers={200: None},
     media=_STREAM,
 )
-async def stream(call: Call) -> Response:
+async def stream_changes(call: Call) -> Response:
     """Stream what changes: frames `snapshot`, `delta` (at most two a second) and `event`.
 
     A frame `problem` says that the control directory cannot be read now. A comment comes every 10 seconds in which
@@ -47,7 +47,7 @@ async def stream(call: Call) -> Response:
 
 
 @table("GET", "/hystrix.stream", answers={200: None}, media=_STREAM)
-async def hystrix(call: Call) -> Response:
+async def stream_for_hystrix(call: Call) -> Response:
     """Stream each downstream every second as a HystrixCommand, for dashboards that read those."""
     await in_thread(call.site.hub.refresh)
     return EventStream(_commands(call.site.hub), call.site.few.seat)

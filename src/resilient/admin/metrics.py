@@ -13,7 +13,7 @@ table = Table()
 
 
 @table("GET", "/metrics", answers={200: None}, media=("text/plain",))
-async def metrics(call: Call) -> Response:
+async def show_metrics(call: Call) -> Response:
     """Show the metrics of all processes on this host, as Prometheus reads them."""
     from resilient.prometheus import exposition  # noqa: PLC0415 -- prometheus_client is another extra
 

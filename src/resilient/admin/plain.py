@@ -13,7 +13,6 @@ from starlette.responses import Response
 from resilient.admin import answers
 from resilient.admin.backend import in_thread
 from resilient.admin.endpoints import Call, Table
-from resilient.admin.openapi import document
 from resilient.admin.problems import Problem
 from resilient.admin.reply import json_reply
 from resilient.control.errors import ControlUnavailable
@@ -33,13 +32,13 @@ _TYPES: Final = {
 
 
 @table("GET", "/healthz", None, answers={200: answers.Alive})
-async def healthz(call: Call) -> Response:  # noqa: ARG001 -- a handler's
+async def show_health(call: Call) -> Response:  # noqa: ARG001 -- a handler's
     """Say that the process answers; always the same."""
     return json_reply({"status": "ok"})
 
 
 @table("GET", "/readyz", None, answers={200: answers.Ready, 503: answers.Ready})
-async def readyz(call: Call) -> Response:
+async def show_readiness(call: Call) -> Response:
     """Say whether this host should get requests, with the state of each downstream that was named critical.
 
     That is always so unless the application names states in which it is not: an open breaker here is mostly open
@@ -58,19 +57,21 @@ async def readyz(call: Call) -> Response:
 
 
 @table("GET", "/openapi.json", None, answers={200: None}, media=("application/json",))
-async def openapi(call: Call) -> Response:
+async def show_openapi(call: Call) -> Response:
     """Describe the API."""
+    from resilient.admin.openapi import document  # noqa: PLC0415 -- that module is also a command
+
     return json_reply(document(call.site.endpoints))
 
 
 @table("GET", "/", None, answers={200: None, 304: None}, media=("text/html",))
-async def index(call: Call) -> Response:
+async def show_dashboard(call: Call) -> Response:
     """Serve the dashboard."""
     return await in_thread(_file, call.request, "index.html")
 
 
 @table("GET", "/{file}", None, answers={200: None, 304: None}, media=("*/*",), problems=(404,))
-async def static(call: Call) -> Response:
+async def show_file(call: Call) -> Response:
     """Serve a file of the dashboard."""
     return await in_thread(_file, call.request, call.path["file"])
 

@@ -26,7 +26,7 @@ _RECEIPTS = {200: answers.ReceiptAnswer, 202: answers.ReceiptAnswer}
 
 
 @table("GET", "/v1/windows", query=requests.WindowsQuery, answers={200: answers.WindowList}, media=("text/plain",))
-async def windows(call: Call) -> Response:
+async def list_windows(call: Call) -> Response:
     """List planned maintenances."""
     query = call.queries(requests.WindowsQuery)
     rows = [window_json(each) for each in await in_thread(call.site.backend.operations.windows, ended=query.ended)]
@@ -44,7 +44,7 @@ async def windows(call: Call) -> Response:
     headers=HEADERS,
     problems=(404, 409, 429),
 )
-async def schedule(call: Call) -> Response:
+async def schedule_window(call: Call) -> Response:
     """Plan a maintenance; 201 when it is planned, 200 for a dry run."""
     body, query = call.sent(requests.WindowBody), call.queries(requests.PlacingQuery)
     within_reach(call, body.selector)
@@ -67,7 +67,7 @@ async def schedule(call: Call) -> Response:
 
 
 @table("GET", "/v1/windows/{id}", answers={200: answers.WindowAnswer}, problems=(404,))
-async def window(call: Call) -> Response:
+async def show_window(call: Call) -> Response:
     """Show a planned maintenance, ended or not."""
     return json_reply(window_json(await _window(call)))
 
@@ -82,7 +82,7 @@ async def window(call: Call) -> Response:
     headers=HEADERS,
     problems=(404, 409, 429),
 )
-async def end(call: Call) -> Response:
+async def end_window(call: Call) -> Response:
     """End a maintenance before its time, or call it off."""
     found = await _window(call)
     within_reach(call, found.selector)
@@ -97,7 +97,7 @@ async def end(call: Call) -> Response:
 
 
 @table("GET", "/v1/rules", answers={200: answers.RulesAnswer, 304: None})
-async def rules(call: Call) -> Response:
+async def show_rules(call: Call) -> Response:
     """List the interlock rules; the ETag is needed to replace them."""
     value, tag = await in_thread(_rules, call)
     return tagged(call.request, value, tag)

@@ -25,7 +25,7 @@ _TEXT = ("text/plain",)
 
 
 @table("GET", "/v1", answers={200: answers.Version})
-async def version(call: Call) -> Response:
+async def show_caller(call: Call) -> Response:
     """Say who answers, how far it reaches, and what the caller may do."""
     seen = await in_thread(call.site.backend.overview)
     caller = call.known
@@ -35,7 +35,7 @@ async def version(call: Call) -> Response:
 
 
 @table("GET", "/v1/snapshot", answers={200: answers.Snapshot, 304: None}, headers=_CONDITIONAL, media=_TEXT)
-async def snapshot(call: Call) -> Response:
+async def show_snapshot(call: Call) -> Response:
     """Show everything at a glance."""
     seen = await in_thread(call.site.backend.overview)
     if wants_text(call.request):
@@ -44,7 +44,7 @@ async def snapshot(call: Call) -> Response:
 
 
 @table("GET", "/v1/downstreams", answers={200: answers.DownstreamList}, media=_TEXT, query=requests.DownstreamsQuery)
-async def downstreams(call: Call) -> Response:
+async def list_downstreams(call: Call) -> Response:
     """List downstreams."""
     query = call.queries(requests.DownstreamsQuery)
     rows = (await in_thread(call.site.backend.overview))["downstreams"]
@@ -57,7 +57,7 @@ async def downstreams(call: Call) -> Response:
 
 
 @table("GET", "/v1/downstreams/{name}", answers={200: answers.DownstreamAnswer}, problems=(404,))
-async def downstream(call: Call) -> Response:
+async def show_downstream(call: Call) -> Response:
     """Show one downstream: its settings, thresholds beside the present window, each process, the last events.
 
     The ETag is that of its holds: send it as `If-Match` to replace one. Statistics change without it.
@@ -74,7 +74,7 @@ async def downstream(call: Call) -> Response:
     media=_TEXT,
     problems=(404,),
 )
-async def downstream_events(call: Call) -> Response:
+async def list_events_of_downstream(call: Call) -> Response:
     """List a downstream's events."""
     name = call.path["name"]
     await in_thread(_row, call, name)
@@ -82,7 +82,7 @@ async def downstream_events(call: Call) -> Response:
 
 
 @table("GET", "/v1/events", query=requests.EventsQuery, answers={200: answers.EventList}, media=_TEXT)
-async def events(call: Call) -> Response:
+async def list_events(call: Call) -> Response:
     """List the events of all processes on this host."""
     return await _events(call, None)
 
@@ -94,7 +94,7 @@ async def events(call: Call) -> Response:
     answers={200: answers.IncidentList},
     media=_TEXT,
 )
-async def incidents(call: Call) -> Response:
+async def list_incidents(call: Call) -> Response:
     """List incidents, newest first; those under way have no end."""
     query = call.queries(requests.IncidentsQuery)
     rows = await in_thread(call.site.backend.incidents, query.target, query.limit)
@@ -103,7 +103,7 @@ async def incidents(call: Call) -> Response:
 
 
 @table("GET", "/v1/processes", answers={200: answers.ProcessList}, media=_TEXT)
-async def processes(call: Call) -> Response:
+async def list_processes(call: Call) -> Response:
     """List the processes on this host, and whether they have applied the last change."""
     rows = (await in_thread(call.site.backend.overview))["processes"]
     columns = ("instance", "host", "pid", "version", "python", "heartbeat_age", "applied", "stale")

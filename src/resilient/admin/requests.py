@@ -32,7 +32,11 @@ __all__ = [
 _DURATION_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
-        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(d|h|ms|m|s)?)+$", "examples": ["45m", "1h30m", "90s"]},
+        {
+            "type": "string",
+            "pattern": r"^(?=[0-9dhms]*[1-9])([0-9]{1,5}|(1d)?([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?)$",
+            "examples": ["45m", "1h30m", "90s"],
+        },
     ],
     "description": "Seconds as a number, or a text such as 45m, 1h30m or 90s.",
 }
@@ -42,7 +46,7 @@ Wait = Annotated[
     float,
     BeforeValidator(lambda value: parse_duration(value, "wait", zero=True)),
     Field(ge=0, le=30),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,2}s?$", "examples": ["5s", "0"], "default": "2s"}),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]|[12][0-9]|30)s?$", "examples": ["5s", "0"], "default": "2s"}),
 ]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
