@@ -44,11 +44,14 @@ LONG = (
     "tests/idempotency/test_end_to_end.py",
     "tests/idempotency/test_review_steps.py",
     "tests/machines/",
+    "tests/ops/",
+    "tests/servers/",
     "tests/stores/test_crash.py",
     "tests/stores/test_model.py",
     "tests/stores/test_sqlite_damage.py",
     "tests/telemetry/test_workers.py",
     "tests/test_http_soak.py",
+    "tests/test_runbook.py",
     "tests/test_stale_cache_model.py",
 )
 

@@ -1,0 +1,84 @@
+"""What must hold behind every server with several workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.servers._stage import OUTCOMES, Command, Downstream, Load, Scrape, Server, Told, grown, settled, until
+
+
+def warmed(server: Server, workers: set[int]) -> Counter[str]:
+    """Let every worker make its first calls, one after the other; return how they ended."""
+    counted = Counter(dict.fromkeys(OUTCOMES, 0))
+    seen: set[int] = set()
+    while seen != workers:
+        told = server.burst()
+        seen.add(told["pid"])
+        counted.update({key: told[key] for key in OUTCOMES})
+    return counted
+
+
+def tripped(load: Told, downstream: Downstream, command: Command, workers: set[int], name: str = "payments") -> float:
+    """Trip while all workers are busy: once the command has returned, nobody begins another call."""
+    until(lambda: workers <= load.pids(outcome="passed"), "every worker makes calls")
+    returned = command.trip(name)
+    until(lambda: workers <= load.pids(returned, "refused"), "every worker has refused calls")
+    assert load.counts(since=returned)["passed"] == 0
+    assert downstream.since(returned, name) == []
+    assert [each for each in downstream.arrivals if each.name == name], "it had been called before"
+    return returned
+
+
+def released(load: Told, downstream: Downstream, command: Command, workers: int, name: str = "payments") -> None:
+    """Release under load: in the first second at most a tenth of the calls passes, beside each worker's probe."""
+    asked = time.monotonic()
+    command("release", name, "--reason", "tests of servers")
+    came = until(lambda: downstream.since(asked, name), "calls pass again")
+    first = came[0].began
+    until(lambda: time.monotonic() > first + 1.1, "a second is over")
+    passed = [each for each in downstream.since(asked, name) if each.began < first + 1]
+    offered = load.counts(since=first, before=first + 1)
+    assert 0 < len(passed) <= 0.1 * offered.total() + workers, (len(passed), offered)
+
+
+def respawned(server: Server, counted: Counter[str], workers: set[int], command: Command) -> Scrape:
+    """Kill a worker: its successor starts tripped, and no counter that any worker shows goes back."""
+    scrape: Callable[[], Scrape] = lambda: Scrape.of(server.get("/metrics"))  # noqa: E731
+    before = settled(scrape, counted, len(workers))
+    victim = max(workers)
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: server.attempt("/pid").get("pid", victim) not in workers, "a new worker answers", 20)
+    fresh: set[int] = set()
+    while not fresh - workers:
+        told = server.burst()
+        counted.update({key: told[key] for key in OUTCOMES})
+        fresh.add(told["pid"])
+        assert told["passed"] == 0
+        assert told["refused"] == 10
+    after = settled(scrape, counted, len(workers | fresh))
+    assert grown(before, after) == []
+    until(lambda: victim not in command.live(), "nobody lists the dead worker", 2.5)
+    return after
+
+
+def no_second_attempt(server: Server, downstream: Downstream, command: Command) -> None:
+    """Trip while a call waits for its second attempt: it does not get one."""
+    downstream.status = 503
+    told: list[dict[str, int]] = []
+    caller = threading.Thread(target=lambda: told.append(server.burst("slow", 1)))
+    caller.start()
+    until(lambda: downstream.since(0, "slow"), "the first attempt is there")
+    command.trip("slow")
+    caller.join(15)
+    downstream.status = 200
+    assert told[0]["failed"] == 1, "the caller gets the error of the attempt that ran"
+    assert len(downstream.since(0, "slow")) == 1
+
+
+def with_load(server: Server, name: str = "payments", callers: int = 4) -> Load:
+    return Load(lambda: server.burst(name), callers)
