@@ -73,9 +73,9 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def hosting(directory: Path, *roles: str, workers: int) -> Iterator[Host]:
-    """Run workers and the admin app, with a token for each role, for the time of the block."""
-    made = {role: new_token(f"{role}-1", role) for role in roles}  # type: ignore[arg-type]
+def hosting(directory: Path, workers: int, **roles: str) -> Iterator[Host]:
+    """Run workers and the admin app, with a token for each name and its role, for the time of the block."""
+    made = {name: new_token(name, role) for name, role in roles.items()}  # type: ignore[arg-type]
     tokens = Tokens.from_text("[tokens]\n" + "\n".join(line for _, line in made.values()))
     admin = app(directory, authenticator=tokens, hosts=["127.0.0.1"])
     server = uvicorn.Server(
@@ -88,7 +88,7 @@ def hosting(directory: Path, *roles: str, workers: int) -> Iterator[Host]:
         assert time.monotonic() < end
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    host = Host(directory, f"http://127.0.0.1:{port}{PREFIX}", {role: token for role, (token, _) in made.items()})
+    host = Host(directory, f"http://127.0.0.1:{port}{PREFIX}", {name: token for name, (token, _) in made.items()})
     try:
         host.start(workers)
         yield host

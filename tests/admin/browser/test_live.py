@@ -18,7 +18,7 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: Any) -> Iterator[Host]:
-    with hosting(tmp_path_factory.mktemp("host") / "shop", "viewer", "operator", workers=WORKERS) as running:
+    with hosting(tmp_path_factory.mktemp("host") / "shop", WORKERS, vic="viewer", olga="operator") as running:
         yield running
 
 
@@ -46,7 +46,7 @@ def tab_to(page: Page, name: str) -> None:
 
 
 def test_a_trip_and_a_release_by_another_process_are_seen_at_once(visit: Visits, host: Host) -> None:
-    page = visit(host.url, host.tokens["viewer"])  # without the slash at the end, which the page is served with
+    page = visit(host.url, host.tokens["vic"])  # without the slash at the end, which the page is served with
     assert page.url == f"{host.url}/"
     badge(page, "tax", "closed")
     assert page.get_by_role("button", name="Trip").count() == 0
@@ -66,7 +66,7 @@ def test_a_trip_and_a_release_by_another_process_are_seen_at_once(visit: Visits,
 def test_trip_and_release_need_no_pointer_and_reach_every_process(
     visit: Visits, host: Host, artifact: Callable[[str], str]
 ) -> None:
-    page = visit(host.url + "/", host.tokens["operator"])
+    page = visit(host.url + "/", host.tokens["olga"])
     badge(page, "payments", "closed")
     keys = page.keyboard
     tab_to(page, "Trip payments")
@@ -95,11 +95,11 @@ def test_trip_and_release_need_no_pointer_and_reach_every_process(
     badge(page, "payments", "closed")
     assert page.evaluate("document.querySelector('article:focus-within h3').textContent") == "payments"
     page.locator("#audit tr", has_text="they are back").first.wait_for()
-    assert "operator-1 (dashboard)" in page.locator("#audit tr", has_text="they are back").first.inner_text()
+    assert "olga (dashboard)" in page.locator("#audit tr", has_text="they are back").first.inner_text()
 
 
 def test_retries_are_turned_off_and_a_refusal_names_what_is_allowed(visit: Visits, host: Host) -> None:
-    page = visit(host.url + "/", host.tokens["operator"])
+    page = visit(host.url + "/", host.tokens["olga"])
     card(page, "mail").get_by_role("button", name="Trip").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Retries off").check()

@@ -119,6 +119,7 @@ def test_a_card_says_everything_in_words(visit: Visits, stub: Stub) -> None:
         "recommendations",
         "Process 4414 on web-1",
         "fraud-score",
+        "ledger-eu",
         "tax",
         "cart",
     ]

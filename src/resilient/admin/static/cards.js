@@ -53,7 +53,7 @@ function traits(each) {
     const full = limit > 0 && active / limit >= 0.9;
     words.push([`bulkhead ${number(active)}/${number(limit)}${queued ? `, ${number(queued)} waiting` : ""}`, full ? "warn" : null]);
   }
-  if (typeof each.budget === "number") words.push([`retry budget ${share(each.budget)}`, each.budget <= 0.05 ? "warn" : null]);
+  if (each.budget <= 0.5 && each.budget !== null) words.push([`retry budget ${share(each.budget)}`, each.budget <= 0.05 ? "warn" : null]);
   if (each.incidents?.count_24h) words.push([`${count(each.incidents.count_24h, "incident")} in 24 h`, null]);
   return words;
 }
@@ -92,7 +92,7 @@ function holdList(app, name, refocus) {
     }
     holds.forEach((hold, at) => {
       setText(made[at].left, `ends in ${countdown(app.view.remaining(hold, each))}`);
-      setText(made[at].end, clock(hold.expires_at, app.view.now));
+      setText(made[at].end, clock(hold.expires_at, app.view.now, false));
     });
     show(node, holds.length > 0);
   };
@@ -140,7 +140,7 @@ export function cardMaker(app) {
     const story = el("p", { class: "story" }, el("span", { text: "since " }), since.node, cause);
     const chart = sparkline();
     const big = {
-      rate: figure("calls"), errors: figure("errors"), rejected: figure("rejected", "refused by us, not by the downstream"), flight: figure("in flight"),
+      rate: figure("calls", "asked for, those that were rejected included"), errors: figure("errors"), rejected: figure("rejected", "refused by us, not by the downstream"), flight: figure("in flight"),
       p50: figure("p50"), p90: figure("p90"), p99: figure("p99"),
     };
     const figures = el("dl", { class: "figures" }, ...Object.values(big).map(({ node }) => node));

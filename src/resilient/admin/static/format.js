@@ -54,13 +54,13 @@ export function countdown(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
 }
 
-/** An ISO time as "03:40:12 UTC", or with the date instead of the seconds unless it is today's (`now`: ms since 1970). */
-export function clock(iso, now) {
+/** An ISO time as "03:40:12 UTC", or without the seconds; with the date unless it is today's (`now`: ms since 1970). */
+export function clock(iso, now, seconds = true) {
   const at = new Date(iso);
   if (missing(iso) || Number.isNaN(at.getTime())) return NONE;
   const text = at.toISOString();
   const today = new Date(now).toISOString().slice(0, 10);
-  return text.slice(0, 10) === today ? `${text.slice(11, 19)} UTC` : `${text.slice(0, 10)} ${text.slice(11, 16)} UTC`;
+  return text.slice(0, 10) === today ? `${text.slice(11, seconds ? 19 : 16)} UTC` : `${text.slice(0, 10)} ${text.slice(11, 16)} UTC`;
 }
 
 /** An ISO time in full: "2026-11-05 03:40:12 UTC". */

@@ -52,7 +52,9 @@ export function sparkline() {
   picture.append(svg("path", { class: "base", d: `M0 ${HEIGHT - 0.5}H${WIDTH}` }), calls, errors, line);
   const peak = el("span", { class: "peak", "aria-hidden": "true" });
   const node = el("div", { class: "spark" }, picture, peak);
-  const update = ({ history = [], errors: failed = [] }) => {
+  const update = (each) => {
+    // The newest slot has only begun: drawn, it would look like a drop.
+    const [history, failed] = [each.history ?? [], each.errors ?? []].map((slots) => slots.slice(0, -1));
     const top = Math.max(1, ...history, ...failed);
     setAttribute(calls, "d", outline(history, top, true));
     setAttribute(line, "d", outline(history, top, false));

@@ -96,7 +96,7 @@ export class Store {
     return moved;
   }
 
-  /** Keep an event; what several processes tell of one thing is kept once, with their number. */
+  /** Keep an event; what several processes tell of one thing within seconds is kept once, with their number. */
   happened(event) {
     const { from, to, id, cause } = event.fields;
     if (QUIET.has(event.name) || cause === "override") return; // the hold itself is told beside its transition
