@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 
 from resilient.control import private, schema
@@ -79,7 +79,7 @@ class Database:
             ControlUnavailable: If the database cannot be used now.
 
         """
-        return self._run(_reading, function, args, role="read")
+        return cast("T", self._run(_reading, function, args, role="read"))
 
     def write(
         self,
@@ -100,7 +100,7 @@ class Database:
             ControlUnavailable: If the database cannot be used now; what the function raises passes.
 
         """
-        return self._run(_writing, function, args, durable, keep, role="write")
+        return cast("T", self._run(_writing, function, args, durable, keep, role="write"))
 
     def intact(self) -> bool:
         """Tell whether the file that is open is still the one with this name."""
