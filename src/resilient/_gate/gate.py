@@ -112,8 +112,9 @@ class GateGuard(HeldGate):
 
     def current(self) -> Gate:
         """Return what is in force now, after a look at what other processes have changed."""
-        if source is not None and source.word[0] != self.applied:
-            source.refresh(self)
+        here = source  # it may go while this thread looks at it
+        if here is not None and here.word[0] != self.applied:
+            here.refresh(self)
         return super().current()
 
     @property
@@ -150,8 +151,7 @@ class GateGuard(HeldGate):
 
     def unsettle(self) -> None:
         """Have the next call ask the source again: it is another one, or this is another process."""
-        self.applied = None if source is not None else 0
-        self._show()
+        self._apply(None if source is not None else 0)
 
     def renew(self) -> None:
         """Ask the source again, in a forked child."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 
 from resilient import _check
 from resilient._guards.breaker import BreakerGuard
@@ -23,7 +23,8 @@ _ALL = 100
 _JITTER = 0.05
 """Seconds by which the same end differs, computed twice."""
 
-_lock = Lock()
+# The collector may run a call of somebody's finaliser while this thread changes a gate.
+_lock = RLock()
 """Around every change of a gate. A gate is read without it."""
 
 
@@ -96,8 +97,7 @@ class HeldGate(Guard):
         new = [entry for name, entry in wanted.items() if not _same(there.get(name), entry)]
         gone = [name for name, entry in there.items() if entry.origin == CONTROL and name not in wanted]
         news = self._change(new, gone) if new or gone else ()
-        self.applied = word
-        self._show()
+        self._apply(word)
         return news
 
     def publish(self, news: News) -> None:
@@ -111,8 +111,7 @@ class HeldGate(Guard):
         """Carry out "reset" (close, and forget) or "probe" (let a few calls pass) on every breaker of the pipeline."""
         if command == "reset":
             with _lock:
-                self._state = replace(self._state, ramp=None)
-                self._show()
+                self._set(self._state.unramped())
         for breaker in self.breakers:
             breaker.reset() if command == "reset" else breaker.probe()
 
@@ -124,34 +123,50 @@ class HeldGate(Guard):
             self.publish(self._change((), [entry.id for entry in over]))
         elif self._state.ramp is not None:
             with _lock:
-                self._state = self._state.settled(now)
-                self._show()
+                self._set(self._state.settled(now))
         return self._state
 
     def _change(self, new: Sequence[Entry], gone: Iterable[str]) -> News:
         """Add holds and take holds away, here and on the breakers; return what is to be told."""
         now, gone = self._now(), set(gone)
+        whole = [replace(entry, origin=GATE) for entry in new if _whole(entry)]
+        off = gone.union(entry.id for entry in new if not _whole(entry))  # also in the place of one that was whole
         with _lock:
             before = self._state
-            after = before.placed(new).lifted(gone, now, ramped=not self.breakers)
-            self._state = OPEN_GATE if after.plain else after
-            self._show()
+            after = before.changed(new, gone, now, ramped=not self.breakers)
+            # The gate last: what an exception from a signal handler cuts short is then found missing, and done again.
             for breaker in self.breakers:
-                breaker.impose([replace(entry, origin=GATE) for entry in new if _whole(entry)], gone)
+                breaker.impose(whole, off)
+            self._set(after)
         known = {entry.id: entry for entry in before.holds}
         news = [("applied", entry) for entry in new if entry.id not in known]
         ended = [known[name] for name in known if name in gone]
         return [*news, *(("expired" if entry.until <= now else "released", entry) for entry in ended)]
 
+    def _set(self, state: Gate) -> None:
+        """Put a state in force; called under the lock."""
+        self.seen = None  # whatever comes between these lines, nobody passes unasked
+        self._state = state
+        self._show()
+
+    def _apply(self, word: int | None) -> None:
+        """Say to which value of the word the holds here belong."""
+        with _lock:
+            self.applied = word
+            self._show()
+
     def _show(self) -> None:
-        """Show the fast path whether it must ask."""
-        self.seen = self.applied if self._state is OPEN_GATE or self._state.plain else None
+        """Show the fast path whether it must ask; called under the lock, or a hold placed meanwhile were missed."""
+        self.seen = self.applied if self._state is OPEN_GATE else None
 
     def _handle(self, entry: Entry) -> Hold:
         def active(name: str) -> bool:
             return any(each.id == name for each in self.current().holds)
 
         def release(name: str) -> bool:
+            if entry.origin == CONTROL:
+                message = "one of this process; others are released by `resilient release` or `control.Operations`"
+                _check.refuse("hold", name, message)
             there = active(name)
             if there:
                 self.publish(self._change((), [name]))
@@ -193,7 +208,7 @@ class HeldGate(Guard):
         if clock is not self._clock:
             with _lock:
                 before, self._clock = self._clock, clock
-                self._state = self._state.moved(before.now(), clock.now()) if self._state.holds else self._state
+                self._state = self._state.moved(before.now(), clock.now())
         return clock.now()
 
 
@@ -209,4 +224,4 @@ def _whole(entry: Entry) -> bool:
 def renew() -> None:
     """Replace the lock, in a forked child."""
     global _lock  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
-    _lock = Lock()
+    _lock = RLock()

@@ -9,11 +9,14 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from resilient._machines.holds import FORCED_OPEN, NO_RETRIES, Entry, in_force
+from resilient._machines.holds import FORCED_CLOSED, FORCED_OPEN, NO_RETRIES, OBSERVE, Entry, in_force
 from resilient._machines.recovery import Ramp
 from resilient._machines.states import Refusal
 
 _ALL = 100
+
+_ADMITS_ALL = frozenset({OBSERVE, FORCED_CLOSED})
+"""Modes under which a ramp refuses nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Gate:
     def plain(self) -> bool:
         """Whether everybody passes, and will until somebody places a hold."""
         return not self.holds and self.ramp is None
+
+    @property
+    def shut(self) -> bool:
+        """Whether nobody passes."""
+        return any(entry.mode == FORCED_OPEN and entry.percent == _ALL for entry in self.holds)
 
     @property
     def mode(self) -> str:
@@ -57,7 +65,8 @@ class Gate:
     def share(self, now: float) -> float:
         """Return the share of calls that pass."""
         refused = max((entry.percent for entry in self.holds if entry.mode == FORCED_OPEN), default=0)
-        return min(1 - refused / _ALL, 1.0 if self.ramp is None else self.ramp.share(now, 0.0))
+        ramp = None if self.mode in _ADMITS_ALL else self.ramp
+        return min(1 - refused / _ALL, 1.0 if ramp is None else ramp.share(now, 0.0))
 
     def ask(self, now: float, draw: Callable[[], float]) -> Refusal | None:
         """Return None to let a call pass, or why not.
@@ -77,27 +86,22 @@ class Gate:
         end = max(entry.until for entry in self.holds if entry.mode == FORCED_OPEN and entry.percent == _ALL)
         return Refusal(None if end == math.inf else max(0.0, end - now), FORCED_OPEN)
 
-    def placed(self, entries: Iterable[Entry]) -> Gate:
-        """Return the gate with more holds; a hold of the same name is replaced."""
-        new = tuple(entries)
-        names = {entry.id for entry in new}
-        return replace(self, holds=(*(entry for entry in self.holds if entry.id not in names), *new))
-
-    def lifted(self, names: Iterable[str], now: float, *, ramped: bool) -> Gate:
-        """Return the gate without some holds.
+    def changed(self, new: Iterable[Entry], gone: Iterable[str], now: float, *, ramped: bool) -> Gate:
+        """Return the gate with some holds more and some less.
 
         Args:
-            names: Of the holds.
+            new: Those to add; one that is there is replaced, perhaps by a weaker one.
+            gone: Names of those to take away.
             now: The current time.
             ramped: Whether calls return by and by where nobody else sees to that.
 
         """
-        gone = set(names)
-        shut = self._shut()
-        left = Gate(tuple(entry for entry in self.holds if entry.id not in gone), self.ramp)
-        if ramped and shut and not left._shut():
-            return replace(left, ramp=Ramp(now, operator=True))
-        return left
+        fresh, out = {entry.id: entry for entry in new}, set(gone)
+        left = [entry for entry in self.holds if entry.id not in fresh]
+        after = replace(self, holds=tuple(entry for entry in (*left, *fresh.values()) if entry.id not in out))
+        if ramped and self.shut and not after.shut and after.mode != FORCED_CLOSED:
+            after = replace(after, ramp=Ramp(now, operator=True))
+        return OPEN_GATE if after.plain else after
 
     def over(self, now: float) -> list[Entry]:
         """Return the holds whose time is over."""
@@ -106,17 +110,18 @@ class Gate:
     def settled(self, now: float) -> Gate:
         """Return the gate without a ramp that has reached the top."""
         if self.ramp is not None and self.ramp.share(now, 0.0) >= 1:
-            return replace(self, ramp=None)
+            return self.unramped()
         return self
+
+    def unramped(self) -> Gate:
+        """Return the gate without a ramp."""
+        return replace(self, ramp=None) if self.holds else OPEN_GATE
 
     def moved(self, before: float, now: float) -> Gate:
         """Return the gate by another clock, which reads `now` where the old one read `before`."""
         holds = tuple(replace(entry, until=entry.until - before + now) for entry in self.holds)
         ramp = None if self.ramp is None else Ramp(self.ramp.began - before + now, operator=self.ramp.operator)
-        return Gate(holds, ramp)
-
-    def _shut(self) -> bool:
-        return any(entry.mode == FORCED_OPEN and entry.percent == _ALL for entry in self.holds)
+        return self if self.plain else Gate(holds, ramp)
 
 
 OPEN_GATE = Gate()
