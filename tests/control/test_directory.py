@@ -105,6 +105,24 @@ def test_a_planted_link_is_refused(tmp_path, name):
     assert not any((tmp_path / "victim").iterdir()) if name == "w" else (tmp_path / "victim").stat().st_size == 0
 
 
+def test_a_linked_place_of_ours_is_refused(tmp_path):
+    """`/tmp/resilient-1000` is a name that anybody may take first."""
+    victim = tmp_path / "victim"
+    victim.mkdir(0o700)
+    (tmp_path / "resilient-1000").symlink_to(victim)
+    with pytest.raises(UnsafeDirectory, match="is a symbolic link"):
+        Directory(tmp_path / "resilient-1000" / "shop", create=True)
+    assert list(victim.iterdir()) == []
+
+
+def test_a_place_of_the_users_own_may_be_linked(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    made = Directory(tmp_path / "link" / "control", create=True)
+    assert made.path == tmp_path / "real" / "control"
+    made.close()
+
+
 @as_root
 def test_a_record_of_another_user_is_refused(tmp_path):
     Directory(tmp_path / "control", create=True).close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import pickle
 import sqlite3
 import time
 from dataclasses import asdict
@@ -644,3 +645,48 @@ def test_events_are_listed_by_number(desk):
     assert [each["fields"]["n"] for each in desk.operations.events(latest=True, limit=2)] == [1, 2]
     assert [each["fields"]["n"] for each in desk.operations.events(name="a", after=1)] == [2]
     assert desk.operations.events(downstream="stock") == []
+
+
+@pytest.mark.parametrize("name", ["\ud800", "two\nlines", "", "x" * 300, "\0", 7, None])
+def test_what_can_be_no_name_is_refused_wherever_it_comes(desk, name):
+    """A refusal each time, and one line in the log."""
+    for ask in (
+        lambda: desk.operations.release("payments", who=ANN, hold_id=name or "\n"),
+        lambda: desk.operations.extend(name, who=ANN, ttl=5),
+        lambda: desk.operations.end_window(name, who=ANN, reason="a test"),
+        lambda: desk.operations.command(name, "reset", reason="a test", who=ANN),
+        lambda: desk.operations.command("payments", "reset", reason="a test", who=ANN, key=name or "\n"),
+        lambda: desk.operations.schedule(name, "observe", starts_at=0, ends_at=0, reason="a test", who=ANN),
+    ):
+        with refused("invalid"):
+            ask()
+    for look in (desk.operations.hold, desk.operations.window):
+        with pytest.raises(Refused) as caught:
+            look(name)
+        assert "\n" not in str(caught.value)
+    assert all(row.reason.isprintable() for row in desk.operations.audit())
+    assert desk.operations.verify_audit().ok
+
+
+def test_a_number_that_is_too_large_is_refused(desk):
+    with refused("invalid"):
+        desk.operations.audit(after=1 << 70)
+
+
+def test_ten_thousand_names_are_compared_in_no_time(desk):
+    names = [(f"tenant-{n:05d}.payments.internal", 1.0) for n in range(10_000)]
+    desk.directory.database.write(lambda db: db.executemany("INSERT INTO downstreams VALUES (?, ?)", names))
+    with refused("unknown", "did you mean tenant-00017.payments.internal") as caught:
+        begun = time.monotonic()
+        desk.trip("tenant-00017.paymants.internal")
+    assert time.monotonic() - begun < 2
+    assert len(caught.value.details["close_matches"]) == 5
+    with refused("unknown", "did you mean payments"):
+        desk.trip("aymants")
+
+
+def test_a_refusal_is_pickled_whole():
+    refusal = Refused("wait", "too soon", {"rule": "w"}, 3.5)
+    again = pickle.loads(pickle.dumps(refusal))
+    assert (again.kind, again.message, again.details, again.retry_after) == ("wait", "too soon", {"rule": "w"}, 3.5)
+    assert str(again) == "too soon"

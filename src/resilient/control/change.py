@@ -18,7 +18,10 @@ from resilient.control.receipts import Who
 from resilient.control.rules import Proposal, violations
 from resilient.control.views import Views
 
-__all__ = ["Change", "Request", "refuse"]
+__all__ = ["Change", "Request", "close_matches", "new_id", "refuse"]
+
+_COMPARED = 200
+"""Names of each kind with which an unknown one is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +140,7 @@ class Change:
         """
         if target in self.names:
             return
-        from difflib import get_close_matches  # noqa: PLC0415 -- only for a slip of the pen
-
-        close = get_close_matches(target, sorted(self.names), n=5, cutoff=0.5)
+        close = close_matches(target, self.names)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         message = f"no process has ever used a downstream named {target}{hint} (allow_unknown holds it in advance)"
         refuse("unknown", message, close_matches=close)
@@ -190,6 +191,16 @@ class Change:
             refuse("invalid", message, parameter="reason")
         if unknown := sorted(set(wanted) - {rule.id for rule in rules}):
             refuse("invalid", f"there is no rule {', '.join(unknown)} to override", parameter="break_glass")
+
+
+def close_matches(name: str, names: Iterable[str]) -> list[str]:
+    """Return the names that are meant by a slip of the pen, the closest first."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- only then
+
+    # Comparing is slow, and writers wait meanwhile: only those that begin alike, or are as long.
+    alike = sorted(sorted(names), key=lambda each: -len(os.path.commonprefix([name, each])))  # noqa: RUF071 -- characters are meant
+    as_long = sorted(alike, key=lambda each: abs(len(each) - len(name)))
+    return get_close_matches(name, dict.fromkeys(alike[:_COMPARED] + as_long[:_COMPARED]), n=5, cutoff=0.5)
 
 
 def refuse(kind: Refusal, message: str, **details: Any) -> NoReturn:  # noqa: ANN401 -- what machines are told

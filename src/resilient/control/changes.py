@@ -87,6 +87,7 @@ def end_window(change: Change, window_id: str, reason: object) -> Receipt:
     """End a window before its time, or before it began."""
     change.operator()
     checks = Checks()
+    checks.name("window_id", window_id)
     change.reason = checks.reason(reason)
     checks.done()
     found = rows.windows(change.db, "id = ?", window_id)

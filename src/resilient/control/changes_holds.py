@@ -73,6 +73,8 @@ def release(  # noqa: PLR0913 -- those of the request
     change.operator()
     checks = Checks()
     checks.name("target", target)
+    if hold_id is not None:
+        checks.name("hold_id", hold_id)
     change.reason = checks.reason(reason, needed=False)
     checks.done()
     active = change.active(target)
@@ -103,6 +105,7 @@ def extend(  # noqa: PLR0913 -- those of the request
     """Give a hold another end, counted from now, another ticket or one more note."""
     change.operator()
     checks = Checks()
+    checks.name("hold_id", hold_id)
     if ttl is None and ticket is None and note is None:
         checks.wrong("ttl", None, "given, or else ticket or note")
     seconds = None if ttl is None else checks.ttl(ttl)

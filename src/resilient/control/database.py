@@ -11,7 +11,8 @@ from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 
 from resilient.control import private, schema
-from resilient.control.errors import ControlUnavailable, UnsafeDirectory
+from resilient.control.checks import plain
+from resilient.control.errors import ControlUnavailable, Refused, UnsafeDirectory
 from resilient.stores.connections import Connections, Role
 from resilient.stores.sqlite_file import broken, full, waits
 from resilient.stores.sqlite_path import create, identity
@@ -121,6 +122,9 @@ class Database:
             self._connections.expire()
         try:
             return self._connections.run(*args, role=role)
+        except (UnicodeEncodeError, OverflowError) as fault:  # no name of anything, and no number of a row
+            message = f"that cannot be in the record: {plain(str(fault))}"
+            raise Refused("invalid", message) from fault
         except _FAULTS as fault:
             self._explain(fault)
 

@@ -20,7 +20,7 @@ def again(change: Change, key: object) -> Receipt | None:
         Refused: If another request came with it.
 
     """
-    if not isinstance(key, str):
+    if not isinstance(key, str) or not key.isprintable():  # it will be refused
         return None
     wall = change.moment.wall
     change.db.execute("DELETE FROM keys WHERE at < ?", (wall - DAY,))

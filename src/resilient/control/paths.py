@@ -124,5 +124,9 @@ def _bases(uid: int) -> Iterator[Path]:
 
 
 def plain(path: Path) -> Path:
-    """Return an absolute path whose last part is not resolved, so that a link there is seen."""
-    return path.parent.resolve() / path.name if path.name not in {"", ".."} else path.resolve()
+    """Return an absolute path whose last part is not resolved, so that a link there is seen; nor is ours above it."""
+    if path.name in {"", ".."}:
+        return path.resolve()
+    if path.parent.name.startswith("resilient"):
+        return path.parent.parent.resolve() / path.parent.name / path.name
+    return path.parent.resolve() / path.name

@@ -10,6 +10,7 @@ from typing import Any, cast
 from resilient.control import audit as audits
 from resilient.control import rows, standing
 from resilient.control.audit import AuditCheck, AuditRow
+from resilient.control.checks import plain
 from resilient.control.directory import Directory
 from resilient.control.errors import Refused
 from resilient.control.intent import Hold, Rule, Window
@@ -157,7 +158,7 @@ class Reading:
 
 def _only(found: list[Hold | Window], what: str, name: str) -> Hold | Window:
     if not found:
-        raise Refused("unknown", f"there is no {what} {name}")
+        raise Refused("unknown", f"there is no {what} {plain(name)!r}")
     return found[0]
 
 
