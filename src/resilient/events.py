@@ -93,6 +93,11 @@ def subscribe(listener: Listener) -> Callable[[], None]:
     return unsubscribe
 
 
+def logged() -> bool:
+    """Tell whether events are written to the loggers."""
+    return any(getattr(each, "logs", False) for each in list(_listeners.values()))
+
+
 def wanted() -> bool:
     """Tell whether anybody listens."""
     return bool(_listeners)
@@ -150,6 +155,7 @@ def log_events() -> Callable[[], None]:
             message = "%s %s reason=%s count=%d%s"
             logger.warning(message, name, event.downstream, reason, number, since, extra=extra)
 
+    write.logs = True  # type: ignore[attr-defined]  # see `logged`
     return subscribe(write)
 
 

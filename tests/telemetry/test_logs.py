@@ -88,3 +88,19 @@ def test_a_hold_is_a_warning_that_says_who_why_and_how_long(records: list[loggin
         "forced_open",
     )
     assert "reason=bank closed" in applied.getMessage()
+
+
+def test_news_of_the_control_directory_is_one_line_with_or_without_log_events(records: list[logging.LogRecord]) -> None:
+    from resilient.control.news import tell
+
+    tell("resilient.control.lost", directory="/gone", problem="it was removed")
+    (lost,) = records
+    assert (lost.name, lost.levelname, lost.resilient_problem) == ("resilient.control", "ERROR", "it was removed")
+
+
+def test_news_of_the_control_directory_is_logged_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    from resilient.control.news import tell
+
+    tell("resilient.control.lost", directory="/gone", problem="it was removed")
+    (lost,) = caplog.records
+    assert (lost.name, lost.levelname) == ("resilient.control", "ERROR")

@@ -411,6 +411,20 @@ def test_time_in_each_state_is_that_of_the_clock() -> None:
         assert times(statistics, "timed") == {"closed": 11, "open": 6}
 
 
+def test_time_in_which_nobody_listened_is_no_time_in_a_state() -> None:
+    with use(FakeClock()) as clock, measured() as statistics:
+        pipeline = Pipeline("paused", CircuitBreaker(consecutive=1, open_for=50, jitter=0))
+        pipeline.call(len, "x")
+        clock.advance(1)
+        statistics.stop()
+        attempt(pipeline)
+        clock.advance(10)
+        assert times(statistics, "paused") == {"closed": 1}
+        statistics.start()
+        clock.advance(2)
+        assert times(statistics, "paused") == {"closed": 1, "open": 2}
+
+
 def times(statistics: Statistics, name: str) -> dict[str, float]:
     found = counts(statistics, "resilient_breaker_state_time_seconds_total")
     return {state: seconds for (downstream, _, state), seconds in found.items() if downstream == name}

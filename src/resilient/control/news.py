@@ -16,13 +16,14 @@ NOBODY: Final = ""
 
 
 def tell(name: str, downstream: str = NOBODY, **fields: object) -> None:
-    """Publish an event and log it."""
+    """Publish an event, and log it if nobody else does."""
     import logging  # noqa: PLC0415 -- kept off the import path of what calls this
 
-    level = getattr(logging, events.LEVELS.get(name, "INFO"))
-    said = [name, *filter(None, [downstream]), *(f"{key}={value}" for key, value in fields.items())]
-    extra = {"event": name, "resilient_downstream": downstream}
-    logging.getLogger("resilient.control").log(level, " ".join(said), extra=extra)
+    if not events.logged():
+        level = getattr(logging, events.LEVELS.get(name, "INFO"))
+        said = [name, *filter(None, [downstream]), *(f"{key}={value}" for key, value in fields.items())]
+        extra = {"event": name, "resilient_downstream": downstream}
+        logging.getLogger("resilient.control").log(level, " ".join(said), extra=extra)
     if events.wanted():
         events.publish(name, downstream, fields)
 

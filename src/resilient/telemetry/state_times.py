@@ -38,11 +38,17 @@ class Followed:
 
     def look(self) -> int | None:
         """Return how many calls only an observing hold has let pass so far, None if it was not observed lately."""
-        env = self.env()
-        if env is None or not (self.state == OBSERVE or OBSERVE in self.times):
+        if not (self.state == OBSERVE or OBSERVE in self.times):
             return None
-        breaker = next((guard for guard in gate_of(env).breakers if guard.label == self.label), None)
-        return None if breaker is None else _passed(breaker.snapshot())
+        found = self.snapshot()
+        return None if found is None else _passed(found)
+
+    def snapshot(self) -> dict[str, object] | None:
+        """Return what the breaker tells of itself, None if it is gone."""
+        env = self.env()
+        breakers = () if env is None else gate_of(env).breakers
+        breaker = next((guard for guard in breakers if guard.label == self.label), None)
+        return None if breaker is None else breaker.snapshot()
 
     def more(self, passed: int) -> int:
         """Return how many more that is than before."""
@@ -91,6 +97,17 @@ class StateTimes:
                 self._followed[key] = alive
             else:
                 self._followed.pop(key, None)
+
+    def resume(self, seen: Iterable[tuple[Followed, str]]) -> None:
+        """Go on after a time in which nobody listened; `seen` is what `states` returned."""
+        for each, state in seen:
+            each.state = state
+        self.restart()
+
+    def states(self) -> list[tuple[Followed, str]]:
+        """Return in which state every breaker is now. Not under a lock: news may be published."""
+        everyone = [each for group in list(self._followed.values()) for each in group]
+        return [(each, str(found["state"])) for each in everyone if (found := each.snapshot()) is not None]
 
     def passing(self) -> list[tuple[Followed, int]]:
         """Return how many calls only an observing hold has let pass, for those observed lately. Not under a lock."""

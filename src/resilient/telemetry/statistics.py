@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import Lock, RLock
+from threading import RLock
 
 from resilient import clock as _clock
 from resilient import events, faults
@@ -69,7 +69,7 @@ class Statistics:
         self._kinds = Names(_MOST_EVENTS, "names of events")
         self._traffic: dict[str, Traffic] = {}
         self._inlays = (CallMeter(self), AttemptMeter(self))
-        self._starting = Lock()
+        self._starting = RLock()
         self._started = 0
         self._unsubscribe: Callable[[], None] | None = None
         self._forget()
@@ -94,6 +94,9 @@ class Statistics:
             self._started += 1
             if self._started == 1:
                 self._unsubscribe = events.subscribe(self._hear)
+                seen = self._states.states()
+                with self._lock:
+                    self._states.resume(seen)
                 for inlay in self._inlays:
                     inlays.add(inlay)
 
@@ -102,6 +105,7 @@ class Statistics:
         with self._starting:
             self._started = max(0, self._started - 1)
             if not self._started and self._unsubscribe is not None:
+                self._fold(())
                 self._unsubscribe()
                 self._unsubscribe = None
                 for inlay in self._inlays:
@@ -202,8 +206,9 @@ class Statistics:
                 self._traffic[name].recent.reject(at, number)
         for traffic in list(self._traffic.values()):
             traffic.fold(totals, now, self._errors)
-        for name, breaker, state, seconds in self._states.times(now):
-            totals.add("resilient_breaker_state_time_seconds_total", (name, breaker, state), seconds)
+        if self._unsubscribe is not None:
+            for name, breaker, state, seconds in self._states.times(now):
+                totals.add("resilient_breaker_state_time_seconds_total", (name, breaker, state), seconds)
         for followed, passed in passing:
             more = followed.more(passed)
             if more:
@@ -217,7 +222,7 @@ class Statistics:
 
     def renew(self) -> None:
         """Count from nothing in a forked child: what the parent has counted, the parent tells."""
-        self._starting = Lock()
+        self._starting = RLock()
         self._restart()
 
     def use_clock(self, clock: Clock) -> None:  # noqa: ARG002 -- it is asked for
