@@ -91,6 +91,33 @@ def test_retries_are_told_from_first_attempts_and_counted_by_call() -> None:
     assert counts(statistics, "resilient_retry_exhausted_total") == {("flaky", "attempts"): 1}
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_tasks_are_measured_like_threads(loop: str) -> None:
+    pipeline = Pipeline("tasks", Timeout(5), QUICK, CircuitBreaker(), Timeout(2))
+
+    async def main() -> None:
+        for failures in (0, 1, 2):
+            function = flaky(failures)
+
+            async def call() -> str:
+                return function()  # noqa: B023
+
+            assert await pipeline.acall(call) == "up"
+
+    with measured() as statistics:
+        if loop == "asyncio":
+            asyncio.run(main())
+        else:
+            trio.run(main)
+    assert counts(statistics, CALLS) == {("tasks", "success", ""): 3}
+    assert counts(statistics, ATTEMPTS) == {
+        ("tasks", "first", "success", ""): 1,
+        ("tasks", "first", "failure", "OSError"): 2,
+        ("tasks", "retry", "success", ""): 2,
+        ("tasks", "retry", "failure", "OSError"): 1,
+    }
+
+
 def test_a_refused_call_is_no_attempt() -> None:
     with measured() as statistics:
         pipeline = Pipeline("open", CircuitBreaker(consecutive=1))
