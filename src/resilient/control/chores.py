@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Final
 
 from resilient import events, faults
-from resilient._weave.assembly import gates
+from resilient._weave.gates import gates
 from resilient.clock import SYSTEM
 from resilient.control import events_log
 from resilient.control.applying import Applying
@@ -107,7 +107,8 @@ class Chores:
 
     def show(self) -> bool:
         """Write the page; tell whether there is one."""
-        return self._attempt("page", self._show)
+        # Without a directory there is none, which was told when the directory was lost.
+        return self._applying.directory is not None and self._attempt("page", self._show)
 
     def tick(self) -> None:
         """Do what is due each second."""
