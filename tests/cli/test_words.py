@@ -92,3 +92,11 @@ def test_a_narrow_terminal_loses_spare_columns_first_come_first():
 
 def test_plain_tables_are_columns_without_trailing_blanks():
     assert paper.plain(("N", "RATE"), [("a", "7"), ("bcd", "")], ("RATE",)) == ["N    RATE", "a       7", "bcd"]
+
+
+def test_whatever_is_said_to_people_is_cleaned(capsys):
+    paper.Paper().say("one\ntwo \x1b]0;title\x07", "")
+    paper.Paper().note("three\x1b[2J")
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo \\x1b]0;title\\x07\n\n"
+    assert err == "three\\x1b[2J\n"

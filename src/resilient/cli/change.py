@@ -10,7 +10,6 @@ from resilient.cli import receipts
 from resilient.cli.exits import REFUSED, Stop
 from resilient.cli.names import chosen, is_pattern
 from resilient.cli.session import Session
-from resilient.cli.words import clean
 from resilient.control.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Change:
         if pattern and self.concerns is not None:
             names = [each for each in names if self.concerns(each)]
             if not names:
-                raise Stop(REFUSED, f"Nothing to {self.verb} matches {clean(name)}.")
+                raise Stop(REFUSED, f"Nothing to {self.verb} matches {name}.")
         if not self.dry_run:
             session.agree(self.verb, names, pattern=pattern)
         found = self._done(session, names)
@@ -73,6 +72,6 @@ class Change:
                 found[each] = self.make(each, self.dry_run)
         except Exception:
             if found and not self.dry_run:
-                session.paper.note(f"Done before that: {', '.join(map(clean, found))}.")
+                session.paper.note(f"Done before that: {', '.join(found)}.")
             raise
         return found

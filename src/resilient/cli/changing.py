@@ -29,7 +29,6 @@ from resilient.cli.parameters import (
     Where,
 )
 from resilient.cli.session import Session
-from resilient.cli.words import clean
 from resilient.control.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -183,8 +182,8 @@ def _mine(session: Session, holds: list[Hold]) -> list[Hold]:
 def _staying(holds: list[Hold]) -> list[str]:
     """Return the holds that stay, each with the command that ends it."""
     return [
-        f"Still held by {clean(each.actor)} ({each.mode}): {clean(each.reason)}; "
-        f"to end that: resilient release {clean(each.target)} --id {each.id}"
+        f"Still held by {each.actor} ({each.mode}): {each.reason}; "
+        f"to end that: resilient release {each.target} --id {each.id}"
         for each in holds
     ]
 

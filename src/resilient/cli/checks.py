@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from resilient.cli.words import age, clean, count, listed
+from resilient.cli.words import age, count, listed
 from resilient.clock import SYSTEM
 from resilient.control import filesystems, paths, private
 from resilient.control.errors import ControlUnavailable
@@ -112,7 +112,7 @@ def presence(_: Session, pages: list[PageView]) -> Iterator[Finding]:
             yield Finding("warn", "heartbeat", what, advice)
         errors = {key: number for key, number in (each.data.get("errors") or {}).items() if number}
         if errors:
-            what = f"{each.instance} counted {', '.join(f'{clean(key)} {number}' for key, number in errors.items())}"
+            what = f"{each.instance} counted {', '.join(f'{key} {number}' for key, number in errors.items())}"
             yield Finding("warn", "errors", what, "See the log of that process under `resilient`.")
     dead = [each for each in pages if not each.alive]
     if dead:
@@ -167,7 +167,7 @@ def versions(_: Session, pages: list[PageView]) -> Iterator[Finding]:
         if each.alive:
             found.setdefault(str(each.data.get("version")), []).append(each.instance)
     if set(found) - {own}:
-        what = "; ".join(f"{clean(version)}: {listed(who, 3)}" for version, who in sorted(found.items()))
+        what = "; ".join(f"{version}: {listed(who, 3)}" for version, who in sorted(found.items()))
         yield Finding("warn", "versions", f"this command is {own}, and there are {what}", "Restart what is older.")
     else:
         yield Finding("ok", "versions", own)

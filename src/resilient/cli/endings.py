@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from resilient.cli.exits import APPLIED, REFUSED, UNREACHABLE, USAGE, Stop
 from resilient.cli.session import Session
-from resilient.cli.words import clean
 from resilient.control.errors import ControlUnavailable, Refused
 from resilient.errors import ConfigError
 
@@ -40,7 +39,7 @@ def ended(session: Session, action: Callable[[], None]) -> int:
         return APPLIED
     finally:
         session.close()
-    paper.note(*(clean(line) for line in lines if line))
+    paper.note(*filter(None, lines))
     return code
 
 

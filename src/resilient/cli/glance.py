@@ -47,14 +47,14 @@ def _once(session: Session) -> None:
         paper.data(picture)
         return
     now, downstreams = SYSTEM.wall(), view.worst_first(picture["downstreams"])
-    paper.say(clean(picture["verdict"]), "")
+    paper.say(picture["verdict"], "")
     if downstreams:
         paper.table(view.HEAD, [view.row(each, now) for each in downstreams], view.RIGHT, view.SPARE)
         paper.say("")
     held = view.holds(downstreams)
     if held:
         paper.say(*held, "")
-    paper.say(clean(view.footer(picture)))
+    paper.say(view.footer(picture))
 
 
 def _live(session: Session, pause: float) -> None:
@@ -67,7 +67,7 @@ def _live(session: Session, pause: float) -> None:
         found, now = session.overview(), SYSTEM.wall()
         downstreams = view.worst_first(found["downstreams"])
         rows = [[clean(cell) for cell in view.row(each, now)] for each in downstreams]
-        lines = [Text(line, "dim") for line in view.holds(downstreams)]
+        lines = [Text(clean(line), "dim") for line in view.holds(downstreams)]
         head = Text(clean(found["verdict"]), "bold")
         foot = Text(f"{found['at']}  {clean(view.footer(found))}  Ctrl-C ends", "dim")
         columns = fitting(view.HEAD, rows, view.SPARE, console.width)
@@ -95,8 +95,8 @@ def _lines(session: Session, pause: float) -> None:
             if before.get(each["name"]) != key:
                 before[each["name"]] = key
                 cells = zip(view.HEAD[1:], view.row(each, now)[1:], strict=True)
-                said = "  ".join(f"{name.lower()}={clean(cell)}" for name, cell in cells)
-                session.paper.say(f"{picture['at']}  {clean(each['name'])}  {said}")
+                said = "  ".join(f"{name.lower()}={cell}" for name, cell in cells)
+                session.paper.say(f"{picture['at']}  {each['name']}  {said}")
 
 
 def _pictures(session: Session, pause: float) -> Iterator[dict[str, Any]]:

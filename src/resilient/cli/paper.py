@@ -17,6 +17,9 @@ Row = Sequence[str]
 GAP = 2
 """Columns between two cells."""
 
+FOLDED = 24
+"""Columns that the last cell of a row needs at least, if it has so much to say."""
+
 WARN, BAD, GOOD, QUIET = "yellow", "bold red", "green", "dim"
 
 STYLES: Mapping[str, str] = {
@@ -69,15 +72,13 @@ class Paper:
         return sys.stdout.isatty()
 
     def say(self, *lines: str) -> None:
-        """Print lines of a result for people."""
-        for line in lines:
-            _write(sys.stdout, f"{line}\n")
+        """Print lines of a result for people; nothing in them reaches a terminal that it would obey."""
+        _write(sys.stdout, _lines(lines))
 
     def note(self, *lines: str) -> None:
         """Print messages; they are no result."""
         sys.stdout.flush()
-        for line in lines:
-            _write(sys.stderr, f"{line}\n")
+        _write(sys.stderr, _lines(lines))
 
     def data(self, value: object) -> None:
         """Print a result for programs: one object, or for NDJSON each object of a list on its own line."""
@@ -135,6 +136,7 @@ def fitting(
     """Return a table without the spare columns for which there is no room."""
     out: set[int] = set()
     widths = [max(len(row[n]) for row in (head, *rows)) + GAP for n in range(len(head))]
+    widths[-1] = min(widths[-1], FOLDED)  # it may have several lines
     for name in spare:
         if sum(widths) - sum(widths[n] for n in out) - GAP <= width:
             break
@@ -157,6 +159,10 @@ def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) 
     for row in rows:
         table.add_row(*(Text(cell, STYLES.get(cell.partition(" ")[0], "")) for cell in row))
     return table
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{clean(each)}\n" for line in lines for each in line.split("\n"))
 
 
 def _write(stream: TextIO, text: str) -> None:

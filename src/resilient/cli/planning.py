@@ -13,7 +13,7 @@ from resilient.cli.moments import parse_moment
 from resilient.cli.names import Selector
 from resilient.cli.parameters import DONE, Disposition, DryRun, Mode, Percent, Reason, Ticket, Wait, Where
 from resilient.cli.session import Session
-from resilient.cli.words import clean, iso
+from resilient.cli.words import iso, minute
 from resilient.clock import SYSTEM
 from resilient.control.durations import parse_duration
 from resilient.control.spoken import window_json
@@ -72,7 +72,7 @@ def schedule(  # noqa: PLR0913 -- one for each option
         ticket=ticket,
         dry_run=dry_run,
     )
-    what = f"{DONE[mode.value]} from {iso(starts_at)} to {iso(ends_at)}"
+    what = f"{DONE[mode.value]} from {iso(starts_at)}"
     _end(receipts.answer(session, what, {selector: receipt}, patience))
 
 
@@ -115,8 +115,8 @@ def _row(window: Window) -> list[str]:
         window.status,
         window.selector,
         mode,
-        entry["starts_at"],
-        entry["ends_at"],
+        minute(window.starts_at),
+        minute(window.ends_at),
         window.actor,
-        clean(window.reason),
+        window.reason,
     ]

@@ -17,7 +17,7 @@ from resilient.cli.moments import parse_past
 from resilient.cli.names import Downstream
 from resilient.cli.paper import Output
 from resilient.cli.session import Session
-from resilient.cli.words import ago, clean, count, iso
+from resilient.cli.words import ago, count, iso, second
 from resilient.clock import SYSTEM
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _verify(session: Session, head: str | None) -> None:
     else:
         session.paper.say(f"{count(found.rows, 'entry', 'entries')}; head {found.head_seq}:{found.head_hash}")
     if not found.ok:
-        faults = (f"  {each['seq']}: {clean(each['problem'])}" for each in found.faults)
+        faults = (f"  {each['seq']}: {each['problem']}" for each in found.faults)
         raise Stop(FOUND, "The record was changed by other means:", *faults, "Secure a copy of it.")
     session.paper.note("The chain is whole." if found.compared else f"The chain is whole. {found.caveat}")
 
@@ -104,7 +104,7 @@ def _print(session: Session, rows: list[AuditRow], *, head: bool) -> None:
     elif head:
         paper.table(AUDIT, [_cells(each) for each in rows])
     else:
-        paper.say(*("  ".join(map(clean, _cells(each))) for each in rows))
+        paper.say(*("  ".join(_cells(each)) for each in rows))
 
 
 def _as_json(row: AuditRow) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _as_json(row: AuditRow) -> dict[str, Any]:
 
 def _cells(row: AuditRow) -> list[str]:
     words = (row.actor, row.via, row.action, row.target, row.outcome, row.reason)
-    return [str(row.seq), iso(row.at), *(each or "-" for each in words)]
+    return [str(row.seq), second(row.at), *(each or "-" for each in words)]
 
 
 def report(

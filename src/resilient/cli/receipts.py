@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient.cli.exits import APPLIED, PARTLY
 from resilient.cli.session import Session
-from resilient.cli.words import age, clean, count, iso, per_second
+from resilient.cli.words import age, count, iso, left, per_second, second
 from resilient.clock import SYSTEM
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def as_json(target: str, receipt: Receipt, convergence: Convergence | None) -> d
 def _lines(name: str, what: str, receipt: Receipt) -> list[str]:
     until = ""
     if receipt.expires_at is not None:
-        until = f" until {iso(receipt.expires_at)} ({age(receipt.expires_at - SYSTEM.wall())})"
-    lines = [f"{clean(name)}: {'would be ' if receipt.dry_run else ''}{what}{until}"]
+        until = f" until {second(receipt.expires_at)} ({left(receipt.expires_at - SYSTEM.wall())})"
+    lines = [f"{name}: {'would be ' if receipt.dry_run else ''}{what}{until}"]
     details = [f"id {receipt.id}"] if receipt.id else []
     details += [f"revision {receipt.revision}"] if not receipt.dry_run else []
     impact = receipt.impact or {}
@@ -71,7 +71,7 @@ def _lines(name: str, what: str, receipt: Receipt) -> list[str]:
         details.append(f"{per_second(impact['calls_per_s'])} calls/s, {impact.get('in_flight', 0)} in flight")
     lines.append(f"  {'; '.join(details)}")
     if receipt.overridden:
-        lines.append(f"  against the rules {', '.join(map(clean, receipt.overridden))}, on purpose")
+        lines.append(f"  against the rules {', '.join(receipt.overridden)}, on purpose")
     if receipt.masked_by:
         lines.append(f"  masked by {', '.join(receipt.masked_by)}, which is stricter; in force: {receipt.effective}")
     return lines
@@ -87,6 +87,6 @@ def _reach(convergence: Convergence) -> str:
 def _pending(pending: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"Not yet acknowledged by {count(len(pending), 'process', 'processes')}:",
-        *(f"  {clean(each['instance'])}  (last heartbeat {age(each['heartbeat_age'])} ago)" for each in pending),
+        *(f"  {each['instance']}  (last heartbeat {age(each['heartbeat_age'])} ago)" for each in pending),
         "Each of them checks before its next call, so none admits a call that it should not.",
     ]

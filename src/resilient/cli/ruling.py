@@ -13,7 +13,7 @@ from resilient.cli.command import command
 from resilient.cli.exits import USAGE, Stop
 from resilient.cli.parameters import DryRun, Perhaps, Wait
 from resilient.cli.session import Session
-from resilient.cli.words import clean, count
+from resilient.cli.words import count
 from resilient.control import config
 from resilient.control.durations import parse_duration
 from resilient.errors import ConfigError
@@ -103,4 +103,4 @@ def _as_json(rule: Rule) -> dict[str, Any]:
 def _row(rule: Rule) -> list[str]:
     entry = _as_json(rule)
     limit = "; ".join(f"{key} {entry[key]}" for key in ("n", "fraction", "seconds") if key in entry)
-    return [clean(rule.id), rule.kind, ", ".join(rule.group), limit or "-"]
+    return [rule.id, rule.kind, ", ".join(rule.group), limit or "-"]

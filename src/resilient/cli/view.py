@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resilient.cli.words import age, ago, clean, latency, left, per_second, percent
+from resilient.cli.words import age, ago, epoch, latency, left, minute, per_second, percent
 from resilient.control.states import STATES
 
 __all__ = ["HEAD", "RIGHT", "SPARE", "detail", "footer", "holds", "mode", "row", "worst_first"]
@@ -62,19 +62,19 @@ def holds(downstreams: Iterable[Row]) -> list[str]:
 def hold_line(hold: Row) -> str:
     """Return one hold as a line."""
     masked = " (masked by a stricter one)" if hold.get("masked") else ""
-    ticket = f" [{clean(hold['ticket'])}]" if hold.get("ticket") else ""
+    ticket = f" [{hold['ticket']}]" if hold.get("ticket") else ""
     return (
-        f"{clean(hold['target'])}: {mode(hold)} by {clean(hold['actor'])} via {hold['via']}, "
-        f"{left(hold['remaining'])}{masked}: {clean(hold['reason'])}{ticket}  ({hold['id']})"
+        f"{hold['target']}: {mode(hold)} by {hold['actor']} via {hold['via']}, "
+        f"{left(hold['remaining'])}{masked}: {hold['reason']}{ticket}  ({hold['id']})"
     )
 
 
 def window_line(window: Row) -> str:
     """Return one maintenance window as a line."""
-    ticket = f" [{clean(window['ticket'])}]" if window.get("ticket") else ""
+    ticket = f" [{window['ticket']}]" if window.get("ticket") else ""
     return (
-        f"{clean(window['selector'])}: maintenance ({mode(window)}), {window['status']}, {window['starts_at']} to "
-        f"{window['ends_at']}, by {clean(window['actor'])}: {clean(window['reason'])}{ticket}  ({window['id']})"
+        f"{window['selector']}: maintenance ({mode(window)}), {window['status']}, {minute(epoch(window['starts_at']))} "
+        f"to {minute(epoch(window['ends_at']))}, by {window['actor']}: {window['reason']}{ticket}  ({window['id']})"
     )
 
 
@@ -92,9 +92,9 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
         now: Seconds since 1970.
 
     """
-    name = clean(downstream["name"])
+    name = downstream["name"]
     since = ago(downstream.get("since"), now)
-    cause = f": {clean(downstream['cause'])}" if downstream.get("cause") else ""
+    cause = f": {downstream['cause']}" if downstream.get("cause") else ""
     lines = [f"{name} is {_state(downstream)}" + (f", for {since}" if since != "-" else "") + cause]
     lines.append(
         f"  calls      {per_second(downstream.get('rate'))}/s, {percent(downstream.get('error_share'))} % errors, "
@@ -105,7 +105,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     lines.append(f"  retries    {downstream.get('retries') or '-'}")
     for kind in ("breakers", "bulkheads", "rate_limits"):
         for label, values in (downstream.get(kind) or {}).items():
-            lines.append(f"  {clean(label):10} {_values(values)}")
+            lines.append(f"  {label:10} {_values(values)}")
     incidents = downstream.get("incidents") or {}
     if incidents:
         lines.append(f"  incidents  {_incidents(incidents)}")
@@ -114,7 +114,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     for each in processes:
         live = each.get("live") or {}
         lines.append(
-            f"  process    {clean(each['instance'])}: {each.get('state', '-')}, {per_second(live.get('rate'))}/s, "
+            f"  process    {each['instance']}: {each.get('state', '-')}, {per_second(live.get('rate'))}/s, "
             f"{percent(live.get('error_share'))} % errors, {live.get('in_flight', 0)} in flight, "
             f"revision {each.get('applied', '-')}"
         )
@@ -141,7 +141,7 @@ def _held(entries: Iterable[Row]) -> str:
     found = sorted(entries, key=lambda each: bool(each.get("masked")))
     if not found:
         return "-"
-    first = f"{clean(found[0]['actor'])} {age(found[0]['remaining'])}"
+    first = f"{found[0]['actor']} {age(found[0]['remaining'])}"
     return first + (f" +{len(found) - 1}" if len(found) > 1 else "")
 
 
@@ -166,9 +166,9 @@ def _incidents(incidents: Row) -> str:
 
 def _values(values: object) -> str:
     if not isinstance(values, Mapping):
-        return clean(values)
-    return ", ".join(f"{clean(key)} {_number(value)}" for key, value in values.items())
+        return str(values)
+    return ", ".join(f"{key} {_number(value)}" for key, value in values.items())
 
 
 def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else clean(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,7 +11,6 @@ from resilient.cli.command import command
 from resilient.cli.exits import REFUSED, Stop
 from resilient.cli.names import Downstream
 from resilient.cli.session import Session
-from resilient.cli.words import clean
 from resilient.clock import SYSTEM
 
 __all__ = ["register"]
@@ -38,7 +37,7 @@ def show(session: Session, name: Downstream) -> None:
     picture = session.overview()
     known = {each["name"]: each for each in picture["downstreams"]}
     if name not in known:
-        raise Stop(REFUSED, f"No process knows {clean(name)}.", *_close(name, list(known)))
+        raise Stop(REFUSED, f"No process knows {name}.", *_close(name, list(known)))
     rows = []
     for page in session.pages():
         found = page.data.get("downstreams", {}).get(name)
@@ -55,4 +54,4 @@ def _close(name: str, known: list[str]) -> list[str]:
     from difflib import get_close_matches  # noqa: PLC0415 -- only who mistypes needs it
 
     close = get_close_matches(name, known, 3, 0.5)
-    return [f"Did you mean {', '.join(map(clean, close))}?"] if close else []
+    return [f"Did you mean {', '.join(close)}?"] if close else []

@@ -6,7 +6,21 @@ from datetime import UTC, datetime
 
 from resilient.control.durations import format_duration
 
-__all__ = ["age", "ago", "clean", "count", "epoch", "iso", "latency", "left", "listed", "per_second", "percent"]
+__all__ = [
+    "age",
+    "ago",
+    "clean",
+    "count",
+    "epoch",
+    "iso",
+    "latency",
+    "left",
+    "listed",
+    "minute",
+    "per_second",
+    "percent",
+    "second",
+]
 
 UNKNOWN = "-"
 _TEN = 10
@@ -88,6 +102,16 @@ def ago(text: str | None, now: float) -> str:
 def epoch(text: str) -> float:
     """Return the seconds since 1970 of a moment that was written as ISO 8601."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def minute(wall: float) -> str:
+    """Return a moment in UTC, to the minute."""
+    return f"{datetime.fromtimestamp(wall, UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def second(wall: float) -> str:
+    """Return a moment in UTC, to the second."""
+    return f"{datetime.fromtimestamp(wall, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def iso(wall: float) -> str:
