@@ -33,6 +33,9 @@ IdempotencyMiddleware KeyBook KeyInDoubt KeyInProgress KeyRefused KeyReused KeyS
 ResultNotKept current_key derived_key fingerprint idempotency_key inject_key once random_key recorded_response
 recorded_result
 """.split()
+CONTROL = """
+ControlUnavailable Directory Operations Refused UnsafeDirectory Who configure stop
+""".split()
 DOORS = {
     "httpx": CLIENTS,
     "httpx2": CLIENTS,
@@ -41,6 +44,8 @@ DOORS = {
     "wsgi": SERVERS,
     "stores": STORES,
     "idempotency": IDEMPOTENCY,
+    "admin": ["Authenticator", "Caller", "Insecure", "Tokens", "app", "new_token"],
+    "control": CONTROL,
     "otel": ["instrument", "uninstrument"],
     "prometheus": ["Collector", "exposition"],
 }
