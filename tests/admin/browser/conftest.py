@@ -27,7 +27,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIMEOUT = 8_000
+TIMEOUT = 15_000
 SECRET = "5ec12e7"
 WATCH = """
 window.broken = [];

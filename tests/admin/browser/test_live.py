@@ -115,3 +115,22 @@ def test_retries_are_turned_off_and_a_refusal_names_what_is_allowed(visit: Visit
     dialog.get_by_text(f"Applied in {WORKERS} of {WORKERS} processes.").wait_for()
     dialog.get_by_role("button", name="Close").click()
     card(page, "mail").locator(".traits", has_text="retries off").wait_for()
+
+
+def test_a_hold_that_somebody_placed_meanwhile_is_not_passed_over_unseen(visit: Visits, host: Host) -> None:
+    page = visit(host.url + "/", host.tokens["olga"])
+    card(page, "ledger").get_by_role("button", name="Trip").click()
+    dialog = page.get_by_role("dialog")
+    host.command("trip", "ledger", "--reason", "somebody was faster", "--for", "5m", "--percent", "50")
+    dialog.get_by_label("Observe").check()
+    dialog.get_by_label("Reason").fill("comparing thresholds")
+    dialog.get_by_label("45 min").check()
+    send = dialog.get_by_role("button", name="Hold", exact=True)
+    send.click()
+    dialog.get_by_role("alert").get_by_text("The holds have changed since you opened this.").wait_for()
+    card(page, "ledger").get_by_text("somebody was faster").wait_for()
+    send.click()
+    dialog.get_by_text(f"Applied in {WORKERS} of {WORKERS} processes.").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    badge(page, "ledger", "held open, 50%")
+    card(page, "ledger").get_by_text("masked").wait_for()
