@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterator
 
 import pytest
+import trio
 
 from resilient import (
     Backoff,
