@@ -7,7 +7,8 @@ from typing import Any
 from resilient import _check
 from resilient._gate.gate import gate_of
 from resilient._policy import Policy
-from resilient._weave.assembly import Assembly, weave_gate
+from resilient._weave.assembly import Assembly
+from resilient._weave.gates import weave_gate
 from resilient.holds import Hold
 
 __all__ = ["Operated"]

@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.utils import floatToGoString
 
 from resilient import clock, faults
-from resilient._weave.assembly import gates
+from resilient._weave.gates import gates
 from resilient.control.host import Identity
 from resilient.control.overview import STALE
 from resilient.control.pages import PageView

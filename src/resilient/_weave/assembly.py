@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from resilient import _check
 from resilient._gate import pending
-from resilient._gate.gate import GateGuard, gate_of
+from resilient._gate.gate import GateGuard
 from resilient._gate.held import renew as renew_gates
 from resilient._guards.timeout import TimeoutGuard
 from resilient._policy import NEVER, Colour, Env, Guard, Policy
@@ -41,7 +41,7 @@ class Assembly:
 
     def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
         """Return a woven function that guards `function`."""
-        form = weaver.parameters_of(function)
+        era, form = inlays.era, weaver.parameters_of(function)
         shape = self._shape(colour, form)
         names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
         for position, guard in enumerate(self.guards):
@@ -53,14 +53,19 @@ class Assembly:
             pop(key, None)
 
         self._woven[key] = weakref.ref(woven, forget)
+        if era != inlays.era:
+            self._fit(woven)
         return woven
 
     def through(self, colour: Colour, form: tuple[str, str] = weaver.THROUGH) -> FunctionType:
         """Return the woven function that gets what it guards with each call: a function, or an `Exchange`."""
         woven = self._through.get((colour, form))
         if woven is None:
+            era = inlays.era
             woven = weaver.make(self._shape(colour, form), self._names(colour), None)
             woven = self._through.setdefault((colour, form), woven)
+            if era != inlays.era:
+                self._refit(woven, colour, form)
         return woven
 
     def streamed(self, colour: Colour) -> FunctionType:
@@ -86,16 +91,26 @@ class Assembly:
 
     def reweave(self) -> None:
         """Weave anew, in place, every function that was handed out; calls in flight finish as they began."""
-        for (colour, form), woven in list(self._through.items()):
+        with inlays.lock:
+            inlays.begin()
+            for (colour, form), woven in list(self._through.items()):
+                self._refit(woven, colour, form)
+            for reference in list(self._woven.values()):
+                guarded = reference()
+                if guarded is not None:
+                    self._fit(guarded)
+
+    def _refit(self, woven: FunctionType, colour: Colour, form: tuple[str, str]) -> None:
+        with inlays.lock:
             woven.__globals__.update(self._names(colour))
             woven.__code__ = weaver.code_of(self._shape(colour, form))
-        for reference in list(self._woven.values()):
-            guarded = reference()
-            if guarded is not None:
-                colour = _colour_of(guarded)
-                call = guarded.__globals__["call"]
-                guarded.__globals__.update(self._names(colour))
-                guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
+
+    def _fit(self, guarded: FunctionType) -> None:
+        """Do the same with a decorated function, whose parameters keep their names."""
+        with inlays.lock:
+            colour, call = _colour_of(guarded), guarded.__globals__["call"]
+            guarded.__globals__.update(self._names(colour))
+            guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
 
     def renew(self) -> None:
         """Start afresh in a forked child."""
@@ -184,6 +199,7 @@ def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> A
         guard.encloses(_Inside(env, guards[position + 1 :]))
     assembly = Assembly(env, guards)
     gate.guards = assembly.guards
+    gate.unsettle()  # a source that came before this gate was one of `gates()`
     return assembly
 
 
@@ -219,27 +235,13 @@ def _colour_of(woven: FunctionType) -> Colour:
 def enable(on: bool) -> bool:  # noqa: FBT001 -- a switch
     """Weave policies in, or leave them all out, in every function of the process; return what was before."""
     global _enabled
-    before, _enabled = _enabled, on
-    inlays.reweave_all()
+    with inlays.lock:
+        before, _enabled = _enabled, on
+        inlays.reweave_all()
     return before
-
-
-def gates() -> list[GateGuard]:
-    """Return the gates of every pipeline alive."""
-    found = {id(member.env): gate_of(member.env) for member in live.members() if isinstance(member, Assembly)}
-    return list(found.values())
-
-
-def weave_gate(env: Env) -> None:
-    """Weave the gate of one pipeline into its functions, as it is about to be needed."""
-    gate = gate_of(env)
-    if not gate.on:
-        gate.woven = True
-        for member in live.members():
-            if isinstance(member, Assembly) and member.env is env:
-                member.reweave()
 
 
 pending.expect()
 live.renewing(weaver.renew)
+live.renewing(inlays.renew)
 live.renewing(renew_gates)

@@ -12,7 +12,7 @@ from resilient._weave import inlays
 _ASKS_AGAIN = frozenset({"retry", "fallback", "stale_cache"})
 """Policies that the gate stands inside of: they make attempts, or answer for what it refuses."""
 
-_GATE, _CALL, _ATTEMPT = 100, 200, 300
+_GATE, _INLAY = 100, 200
 """Numbers of layers that are no policies."""
 
 
@@ -37,16 +37,15 @@ def numbered(env: Env, guards: Sequence[Guard], *, inner: bool) -> list[tuple[in
         if waits:
             layers.append((_GATE + 1, gate.after_a_wait))
     if not inner:
-        layers[:0] = list(enumerate(inlays.bound(env, "call"), _CALL))
-    return [*layers, *enumerate(inlays.bound(env, "attempt"), _ATTEMPT)]
+        layers[:0] = [(_INLAY + number, guard) for number, guard in inlays.bound(env, "call")]
+    return [*layers, *((_INLAY + number, guard) for number, guard in inlays.bound(env, "attempt"))]
 
 
 def admitting(env: Env, guards: Sequence[Guard]) -> list[Guard]:
     """Return timeouts, and what asks whether a two-step call may pass, outermost first: the gate first and last."""
+    # Woven in or not: who keeps the request until somebody places a hold has to hear of it.
     gate = gate_of(env)
     asks = [guard for guard in guards if isinstance(guard, TimeoutGuard) or hasattr(guard, "enter")]
-    if not gate.on:
-        return asks
     return [gate, *asks, gate.after_a_wait] if any(map(_waits, asks)) else [gate, *asks]
 
 

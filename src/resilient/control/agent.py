@@ -8,7 +8,7 @@ import os
 from resilient import _check
 from resilient._gate import gate as _gate
 from resilient._weave import inlays
-from resilient._weave.assembly import gates
+from resilient._weave.gates import gates
 from resilient.control import paths
 from resilient.control.following import Agent
 from resilient.telemetry.statistics import PROCESS

@@ -18,7 +18,7 @@ from resilient import faults
 from resilient._gate.gate import GateGuard
 from resilient._runtime import live
 from resilient._weave import inlays
-from resilient._weave.assembly import gates
+from resilient._weave.gates import gates
 from resilient.clock import SYSTEM, Clock
 from resilient.control import paths
 from resilient.control.applying import Applying
