@@ -29,6 +29,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 # Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
 LONG = (
     "tests/admin/browser/",
+    "tests/admin/test_openapi.py",
+    "tests/admin/test_serve.py",
     "tests/cache/suite/",
     "tests/cache/test_cache_model.py",
     "tests/control/test_operations_model.py",
