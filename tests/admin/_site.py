@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from resilient.admin import Admin, Tokens, app, new_token
+from resilient.admin import Tokens, app, new_token
+from resilient.admin.application import Admin
 from resilient.control.directory import Directory
 
 MADE = {

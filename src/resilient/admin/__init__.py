@@ -9,9 +9,8 @@ Example:
 
 from __future__ import annotations
 
-from resilient.admin.application import Admin
-from resilient.admin.auth import Authenticator, Caller, Insecure, Role
+from resilient.admin.auth import Authenticator, Caller, Insecure
 from resilient.admin.site import app
 from resilient.admin.tokens import Tokens, new_token
 
-__all__ = ["Admin", "Authenticator", "Caller", "Insecure", "Role", "Tokens", "app", "new_token"]
+__all__ = ["Authenticator", "Caller", "Insecure", "Tokens", "app", "new_token"]
