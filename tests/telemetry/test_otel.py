@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import threading
 import types
 from collections.abc import Iterator
@@ -248,7 +249,7 @@ def test_nothing_is_woven_in_before_or_after() -> None:
         before = pipeline.source()
         otel.instrument(TracerProvider())
         otel.instrument(TracerProvider())
-        assert pipeline.source().count("span_200 = begin_200()") == 1
+        assert len(re.findall(r"span_\d+ = begin_\d+\(\)", pipeline.source())) == 1
         otel.uninstrument()
         assert pipeline.source() == before
 
