@@ -201,7 +201,8 @@ class Agent:
         directory.close()
         self._reach()
         if self.applying.directory is not None:
-            self.step()
+            # Not yet shown: the page of before belongs to the old directory, and is left behind first.
+            self.applying.refresh(gates())
             if self.applying.intent.revision < known:
                 tell(
                     "resilient.control.regressed",
