@@ -113,8 +113,10 @@ class Collector:
         if not isinstance(directory, Directory):
             assert directory is not None  # noqa: S101 -- narrows the type
             directory = self._directory = Directory(directory)
-        write_own_page()
+        shown_by_page = write_own_page()
         totals, everyone = host_totals(directory)
+        if not shown_by_page:
+            totals.merge(_of_admin())
         pages = [page for page in everyone if page.alive]
         shown = gauges([page.data for page in pages], totals.downstreams())
         _processes(shown, pages)
@@ -142,11 +144,17 @@ def exposition(directory: Directory | str | os.PathLike[str] | None = None) -> t
         collector.close()
 
 
-def write_own_page() -> None:
-    """Have this process's page tell what it has counted up to now, if it takes part in control."""
+def write_own_page() -> bool:
+    """Have this process's page tell what it has counted up to now; False if it takes no part in control."""
     from resilient.control import agent  # noqa: PLC0415 -- only with a control directory
 
-    agent.write_page()
+    return agent.write_page()
+
+
+def _of_admin() -> Totals:
+    """Return what the admin API of this process has counted, where no page tells it: a server of its own has none."""
+    counted = PROCESS.totals().encode()
+    return Totals.decode({name: series for name, series in counted.items() if name.startswith("resilient_admin_")})
 
 
 def _processes(shown: Gauges, pages: Sequence[PageView]) -> None:

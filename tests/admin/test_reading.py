@@ -222,10 +222,12 @@ def test_metrics_are_off_until_asked_for_and_then_need_a_viewer(directory, pages
     problem(Site(directory).get("metrics"), 404, "not-found")
     site = Site(directory, metrics=True)
     problem(site.get("metrics", who=None), 401, "unauthenticated")
-    pytest.importorskip("resilient.control.agent")
     answer = site.get("metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'resilient_control_process_count{state="live"} 2.0' in answer.text
+    assert 'resilient_admin_denials_total{reason="auth"}' in answer.text
+    asked = 'resilient_admin_request_duration_seconds_count{method="GET",role="",route="/metrics",status="401"}'
+    assert asked in answer.text
     assert Site(directory, metrics="public").get("metrics", who=None).status_code == 200
     with pytest.raises(ConfigError, match="metrics must be"):
         Site(directory, metrics="yes")

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from resilient import clock
 from resilient.admin.admit import (
     authenticated,
     check_role,
@@ -23,12 +24,13 @@ from resilient.admin.admit import (
     read_query,
     segments,
 )
-from resilient.admin.auth import Authenticator, Caller
+from resilient.admin.auth import Authenticator
 from resilient.admin.endpoints import Call, Endpoint, Site
 from resilient.admin.hosts import Hosts, check_origin
 from resilient.admin.problems import Problem, from_refusal
 from resilient.admin.requests import ListQuery
 from resilient.control.errors import ControlUnavailable, Refused
+from resilient.telemetry.statistics import PROCESS
 
 __all__ = ["Admin"]
 
@@ -60,6 +62,7 @@ _DENIED: Final = {
     "precondition": "precondition",
 }
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 _ID: Final = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
@@ -92,6 +95,7 @@ class Admin:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         call: list[Call] = []
+        started = clock.SYSTEM.now()
         try:
             response = await self._answer(request, call)
         except ClientDisconnect:
@@ -104,6 +108,7 @@ class Admin:
             response.headers.setdefault(name, value)
         if request.method not in _SAFE:
             response.headers.setdefault("X-Request-Id", call[0].request_id if call else _request_id(request))
+        _measure(request.method, response.status_code, call[0] if call else None, clock.SYSTEM.now() - started)
         await response(scope, receive, _headless(send) if request.method == "HEAD" else send)
 
     async def _answer(self, request: Request, calls: list[Call]) -> Response:
@@ -114,13 +119,11 @@ class Admin:
         if request.method not in _SAFE:
             check_origin(request.headers)
         endpoint, path = self._route(request)
-        caller: Caller | None = None
-        if endpoint.role is not None:
-            caller = await authenticated(request, self.authenticator, self.site.denials)
-        call = Call(self.site, request, caller, endpoint, path, _request_id(request))
+        call = Call(self.site, request, None, endpoint, path, _request_id(request))
         calls.append(call)
-        if caller is not None and endpoint.role is not None:
-            check_role(caller, endpoint.role)
+        if endpoint.role is not None:
+            call.caller = await authenticated(request, self.authenticator, self.site.denials)
+            check_role(call.caller, endpoint.role)
         call.query = read_query(request, endpoint.query or ListQuery)
         if endpoint.body is not None:
             call.body = await read_body(request, endpoint.body)
@@ -160,6 +163,13 @@ def _problem(fault: Exception, method: str) -> Problem:
         return Problem("unavailable", str(fault), retry_after=2.0)
     _log.error("%s failed; its caller was told so", method, exc_info=fault, extra={"event": "resilient.admin.fault"})
     return Problem("fault", "This is a fault of the service, and was written to its log.")
+
+
+def _measure(method: str, status: int, call: Call | None, seconds: float) -> None:
+    """Record how long it took until there was an answer; the labels have few values, whatever is asked."""
+    route, role = (call.endpoint.path, call.caller.role if call.caller else "") if call else ("", "")
+    labels = (route, method if method in _METHODS else "other", str(status), role)
+    PROCESS.add("resilient_admin_request_duration_seconds", labels, seconds)
 
 
 def _to_folder(request: Request) -> Response:

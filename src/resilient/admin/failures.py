@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from threading import Lock
 
 from resilient import clock
+from resilient.telemetry.statistics import PROCESS
 
 __all__ = ["Denials"]
 
@@ -52,6 +53,7 @@ class Denials:
         """Count a refusal and write it to the log; `quiet` only counts it."""
         with self._lock:
             self.counts[reason] += 1
+        PROCESS.add("resilient_admin_denials_total", (reason,))
         if not quiet:
             _log.warning(
                 "refused (%s): %s %s from %s%s",

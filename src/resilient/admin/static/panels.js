@@ -117,7 +117,8 @@ export function eventInWords(event) {
   const name = event.name.replace(/^resilient\./, "").replace(/^override/, "hold").replaceAll(/[._]/g, " ");
   const move = from && to ? `${stateOf(from).word} → ${stateOf(to).word}` : name;
   const words = [move, mode && (MODES[mode] ?? mode), typeof cause === "string" && cause.replaceAll("_", " "), actor && `by ${actor}`, reason];
-  if (event.times > 1) words.push(`in ${event.times} processes`);
+  if (event.tellers.size > 1) words.push(`in ${event.tellers.size} processes`);
+  if (event.times > event.tellers.size) words.push(`${event.times} times`);
   return words.filter(Boolean).join(", ");
 }
 

@@ -96,15 +96,17 @@ export class Store {
     return moved;
   }
 
-  /** Keep an event; what several processes tell of one thing within seconds is kept once, with their number. */
+  /** Keep an event; one thing told again within seconds, by this process or others, is kept once, with the numbers. */
   happened(event) {
     const { from, to, id, cause } = event.fields;
     if (QUIET.has(event.name) || cause === "override") return; // the hold itself is told beside its transition
     const key = [event.name, event.downstream, from, to, id].join(" ");
     const near = (other) => other.key === key && Math.abs(Date.parse(other.at) - Date.parse(event.at)) < 5000;
     const known = this.events.slice(0, 12).find(near);
-    if (known) this.events = this.events.map((each) => (each === known ? { ...each, times: each.times + 1 } : each));
-    else this.events = [{ ...event, key, times: 1 }, ...this.events].slice(0, 50);
+    if (known) {
+      const tellers = new Set([...known.tellers, event.instance]);
+      this.events = this.events.map((each) => (each === known ? { ...each, times: each.times + 1, tellers } : each));
+    } else this.events = [{ ...event, key, times: 1, tellers: new Set([event.instance]) }, ...this.events].slice(0, 50);
   }
 
   /** Seconds until a hold ends, counted on our own steady clock since it was told. */
