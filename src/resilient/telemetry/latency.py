@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import partial
-from itertools import pairwise
 
 from resilient.telemetry.catalogue import METRICS
 
@@ -25,8 +23,20 @@ FINE = tuple(sorted({*EXPORTED,
 _COARSE = tuple(bisect_left(EXPORTED, bound) for bound in (*FINE, float("inf")))
 """By fine bucket, the exported one that it is a part of."""
 
-spread = partial(map, partial(bisect_left, FINE))
-"""Return the fine bucket of each of many durations."""
+
+def spread(durations: list[float]) -> Counter[int]:
+    """Return how many durations fall into each fine bucket; they have to be sorted.
+
+    To sort many and find the bounds among them costs less than to find each one among the bounds.
+    """
+    fine: Counter[int] = Counter()
+    below = 0
+    for bucket in range(bisect_left(FINE, durations[0]), bisect_left(FINE, durations[-1])):
+        upto = bisect_right(durations, FINE[bucket])
+        if upto > below:
+            fine[bucket], below = upto - below, upto
+    fine[bisect_left(FINE, durations[-1])] = len(durations) - below
+    return fine
 
 
 def coarse(fine: Mapping[int, int]) -> list[float]:
@@ -62,6 +72,3 @@ def _percentile(counts: list[tuple[int, int]], rank: float) -> float:
             return low + (FINE[bucket] - low) * max(0.0, rank - below) / count
         below += count
     return FINE[-1]  # pragma: no cover -- the rank is never above the total
-
-
-assert all(a < b for a, b in pairwise(FINE))  # noqa: S101 -- of a table

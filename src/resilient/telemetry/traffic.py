@@ -117,9 +117,10 @@ class Traffic:
 
 
 def _gather(totals: Totals, metric: str, labels: tuple[str, ...], durations: list[float]) -> Counter[int]:
-    if min(durations) < 0:  # a clock that was replaced meanwhile
+    durations.sort()
+    if durations[0] < 0:  # a clock that was replaced meanwhile
         durations = [max(0.0, each) for each in durations]
-    fine = Counter(spread(durations))
+    fine = spread(durations)
     totals.gather(metric, labels, fsum(durations), coarse(fine))
     return fine
 
