@@ -31,7 +31,7 @@ BEFORE = (fcntl, fnmatchcase, encodings.ascii, encodings.idna, zlib)
 def row(state: str, applied_retries: str = "on") -> dict:
     return {
         "state": state,
-        "since": time.time() - 192,
+        "since": time.time() - 7501,
         "cause": "5 failures in a row" if state == "open" else None,
         "ramping": False,
         "share": 0.0 if state == "open" else 1.0,

@@ -34,7 +34,7 @@ def test_status_shows_every_downstream_the_worst_first(two):
     rows = [dict(zip(head, line.split(), strict=True)) for line in lines[3:6]]
     assert [row["NAME"] for row in rows] == ["search", "payments", "stock"]
     assert rows[0]["STATE"] == "open"
-    assert rows[0]["SINCE"].startswith("3m1")
+    assert rows[0]["SINCE"].startswith("2h")
     assert (rows[1]["RATE"], rows[1]["IN-FLIGHT"], rows[1]["PROCESSES"]) == ("237", "18", "2")
     assert (rows[2]["RATE"], rows[2]["P50"], rows[2]["P99"], rows[2]["RETRIES"]) == ("118", "12ms", "1.30s", "on")
     assert lines[-1] == f"2 processes on this host; revision 0; {place}"
@@ -61,7 +61,7 @@ def test_options_may_stand_before_and_after_the_name_of_a_command(two):
 def test_show_tells_everything_about_one(two):
     place, (one, _) = two
     done = here("show", "search", "--dir", str(place))
-    assert done.out.startswith("search is open, for 3m1")
+    assert done.out.startswith("search is open, for 2h")
     for part in ("5 failures in a row", "failure_rate 0.62, threshold 0.5", "p99 1.30s", f"{one}: open, 118/s"):
         assert part in done.out
     found = here("show", "payments", "--dir", str(place), "-o", "json").json
@@ -105,6 +105,25 @@ def test_watching_without_a_terminal_prints_a_line_for_each_change(two):
             watching.send_signal(signal.SIGINT)
             watching.communicate(timeout=10)
         assert watching.returncode == 0
+
+
+def test_watching_goes_on_when_the_record_cannot_be_read_for_a_while(place):
+    command = [sys.executable, "-m", "resilient.cli", "status", "-w", "--every", "50ms", "--dir", str(place)]
+    with (
+        member(place, "payments"),
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        ) as watching,
+    ):
+        assert "state=closed" in watching.stdout.readline()
+        (place / "control.sqlite3").rename(place / "aside")
+        assert "cannot be read now" in watching.stderr.readline()
+        (place / "aside").rename(place / "control.sqlite3")
+        with member(place, "fresh"):
+            assert "fresh  state=closed" in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=10)
+    assert watching.returncode == 0
 
 
 def test_watching_as_one_json_is_refused(two):

@@ -125,9 +125,9 @@ def presence(_: Session, pages: list[PageView]) -> Iterator[Finding]:
 def revisions(session: Session, pages: list[PageView]) -> Iterator[Finding]:
     """Look at what each live process has applied."""
     revision = session.directory.revision()
-    behind = [each for each in pages if each.alive and each.data.get("applied", 0) < revision]
+    behind = [each for each in pages if each.alive and (each.data.get("applied") or 0) < revision]
     for each in behind:
-        what = f"{each.instance} has applied {each.data.get('applied', 0)} of {revision}"
+        what = f"{each.instance} has applied {each.data.get('applied') or 0} of {revision}"
         yield Finding("warn", "revision", what, "It checks before its next call; if it stays behind, restart it.")
     if not behind:
         yield Finding("ok", "revision", f"{revision} in every live process")

@@ -12,6 +12,7 @@ from resilient.cli.session import Session
 from resilient.cli.words import clean
 from resilient.clock import SYSTEM
 from resilient.control.durations import parse_duration
+from resilient.control.errors import ControlUnavailable
 
 __all__ = ["EVERY", "status"]
 
@@ -63,21 +64,21 @@ def _live(session: Session, pause: float) -> None:
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    def picture() -> Group:
-        found, now = session.overview(), SYSTEM.wall()
+    def picture(found: dict[str, Any], trouble: str) -> Group:
+        now = SYSTEM.wall()
         downstreams = view.worst_first(found["downstreams"])
         rows = [[clean(cell) for cell in view.row(each, now)] for each in downstreams]
         lines = [Text(clean(line), "dim") for line in view.holds(downstreams)]
-        head = Text(clean(found["verdict"]), "bold")
+        head = Text(clean(trouble or found["verdict"]), "bold red" if trouble else "bold")
         foot = Text(f"{found['at']}  {clean(view.footer(found))}  Ctrl-C ends", "dim")
         columns = fitting(view.HEAD, rows, view.SPARE, console.width)
         return Group(head, Text(), styled(*columns, view.RIGHT), Text(), *lines, foot)
 
     console = session.paper.console()
-    with Live(picture(), console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            SYSTEM.sleep(pause)
-            live.update(picture(), refresh=True)
+    pictures = _pictures(session, pause)
+    with Live(picture(*next(pictures)), console=console, screen=True, auto_refresh=False) as live:
+        for found, trouble in pictures:
+            live.update(picture(found, trouble), refresh=True)
 
 
 def _lines(session: Session, pause: float) -> None:
@@ -85,7 +86,10 @@ def _lines(session: Session, pause: float) -> None:
     if session.paper.output is Output.JSON:
         raise Stop(USAGE, "status -w prints one object per line; use --output ndjson.")
     before: dict[str, object] = {}
-    for picture in _pictures(session, pause):
+    for picture, trouble in _pictures(session, pause):
+        if trouble:
+            session.paper.note(trouble)
+            continue
         if not session.paper.people:
             session.paper.data(picture)
             continue
@@ -99,7 +103,18 @@ def _lines(session: Session, pause: float) -> None:
                 session.paper.say(f"{picture['at']}  {each['name']}  {said}")
 
 
-def _pictures(session: Session, pause: float) -> Iterator[dict[str, Any]]:
+def _pictures(session: Session, pause: float) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the picture again and again; in trouble the last one, and what the trouble is.
+
+    Who watches wants to see the end of the trouble, so only the first look may fail.
+    """
+    picture = session.overview()
+    yield picture, ""
     while True:
-        yield session.overview()
         SYSTEM.sleep(pause)
+        trouble = ""
+        try:
+            picture = session.overview()
+        except (ControlUnavailable, OSError) as error:
+            trouble = f"cannot be read now: {error}"
+        yield picture, trouble

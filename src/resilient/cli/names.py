@@ -32,7 +32,7 @@ def _known(context: typer.Context) -> list[str]:
         options, place = options.over(found), place.parent
     session = Session(options)
     try:
-        return sorted({name for page in session.pages() for name in page.data.get("downstreams", {})})
+        return sorted({name for page in session.pages() for name in (page.data.get("downstreams") or {})})
     finally:
         session.close()
 

@@ -28,6 +28,10 @@ def choose(directory: Path | None, app: str | None) -> Path:
         Stop: If there is none, or several and none of them is named.
 
     """
+    if not hasattr(os, "geteuid"):
+        raise Stop(
+            UNREACHABLE, "Control directories need file locks and shared maps of POSIX, which this system lacks."
+        )
     named = directory or _named()
     if named is not None:
         return named

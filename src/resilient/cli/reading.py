@@ -154,7 +154,8 @@ def processes(session: Session) -> None:
 
 def _process(entry: Mapping[str, Any], revision: int, now: float) -> list[str]:
     errors = sum((entry.get("errors") or {}).values())
-    condition = "stale" if entry.get("stale") else "behind" if entry.get("applied", 0) < revision else "ok"
+    applied = entry.get("applied") or 0  # None of one that has just begun
+    condition = "stale" if entry.get("stale") else "behind" if applied < revision else "ok"
     return [
         entry["instance"],
         str(entry["pid"]),
@@ -162,7 +163,7 @@ def _process(entry: Mapping[str, Any], revision: int, now: float) -> list[str]:
         str(entry["python"]),
         f"{ago(entry['started_at'], now)} ago",
         f"{entry['heartbeat_age']:.1f} s ago",
-        f"{entry.get('applied', 0)} of {revision}",
+        f"{applied} of {revision}",
         str(errors),
         condition,
     ]

@@ -40,7 +40,7 @@ def show(session: Session, name: Downstream) -> None:
         raise Stop(REFUSED, f"No process knows {name}.", *_close(name, list(known)))
     rows = []
     for page in session.pages():
-        found = page.data.get("downstreams", {}).get(name)
+        found = (page.data.get("downstreams") or {}).get(name)
         if page.alive and found is not None:
             rows.append({"instance": page.instance, "pid": page.data.get("pid"), **found})
             rows[-1]["applied"] = page.data.get("applied")
