@@ -34,4 +34,4 @@ def test_gunicorn_that_forks(preload: bool, tmp_path: Path) -> None:
 
             with _scenes.with_load(server) as load:
                 _scenes.released(load, downstream, command, WORKERS)
-            _scenes.no_second_attempt(server, downstream, command)
+            _scenes.no_further_attempt(server, downstream, command)

@@ -36,7 +36,7 @@ def test_uvicorn_with_four_workers(tmp_path: Path) -> None:
                 _scenes.released(load, downstream, command, WORKERS)
             assert load.faults == []
 
-            _scenes.no_second_attempt(server, downstream, command)
+            _scenes.no_further_attempt(server, downstream, command)
             tripped_while_loops_hang(server, downstream, command, tmp_path / "hanging")
 
 
