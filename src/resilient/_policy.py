@@ -28,9 +28,8 @@ class Gating(Protocol):
     def retries(self) -> bool:
         """Whether failed attempts may be repeated."""
 
-    @property
-    def rejects(self) -> bool:
-        """Whether a refusal of the gate reaches the caller past any fallback."""
+    def insists(self, error: Exception) -> bool:
+        """Tell whether an error is a refusal of this downstream's holds that has to reach the caller."""
 
     def follow_clock(self) -> None:
         """Carry the holds over to the clock that is now in force."""

@@ -82,11 +82,12 @@ def thrown_away(error: BaseException) -> bool:
 _LONGEST_CHAIN = 50  # causes of causes
 
 
-def refused_by_a_hold(error: Exception) -> bool:
-    """Tell whether an operator's hold refused, here or in a part of what the function did."""
+def refused_by_a_hold(error: BaseException, downstream: str | None = None) -> bool:
+    """Tell whether an operator's hold refused (that of one downstream), here or in a part of what the function did."""
     if isinstance(error, ExceptionGroup):
-        return any(map(refused_by_a_hold, error.exceptions))
-    return isinstance(error, Rejected) and error.reason == "forced_open"
+        return any(refused_by_a_hold(each, downstream) for each in error.exceptions)
+    forced = isinstance(error, Rejected) and error.reason == "forced_open"
+    return forced and downstream in (None, error.downstream)  # type: ignore[attr-defined]  # of a Rejected
 
 
 Judged = Verdict | Outcome | None

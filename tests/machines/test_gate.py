@@ -47,18 +47,18 @@ class GateModel(RuleBasedStateMachine):
     def begin(self, ramped: bool) -> None:
         self.ramped = ramped
 
-    def shut(self) -> bool:
-        return any(each.mode == FORCED_OPEN and each.percent == 100 for each in self.holds.values())
+    def ends(self) -> list[float]:
+        return [each.until for each in self.holds.values() if each.mode == FORCED_OPEN and each.percent == 100]
 
     def change(self, new: list[Entry], gone: set[str]) -> None:
-        was = self.shut()
+        was = self.ends()
         self.holds |= {each.id: each for each in new}
         for each in gone:
             self.holds.pop(each, None)
         modes = {each.mode for each in self.holds.values()}
         closed_by_hand = FORCED_CLOSED in modes and not modes & {FORCED_OPEN, OBSERVE}
-        if self.ramped and was and not self.shut() and not closed_by_hand:
-            self.released = self.now
+        if self.ramped and was and not self.ends() and not closed_by_hand:
+            self.released = min(self.now, max(was))
         self.gate = self.gate.changed(new, gone, self.now, ramped=self.ramped)
 
     @rule(new=st.lists(ENTRIES, min_size=1, max_size=2), gone=st.sets(NAMES, max_size=1))
@@ -170,6 +170,12 @@ def test_a_hold_that_is_made_weaker_is_a_release_of_what_it_refused():
 def test_who_holds_the_gate_open_gets_all_calls_through_though_others_return_slowly(mode):
     gate = shut().changed([], "a", 100, ramped=True).changed([Entry("b", mode, "why", "who")], (), 101, ramped=True)
     assert gate.ask(102, lambda: 0.999) is None
+
+
+def test_the_way_back_begins_when_the_hold_ends_not_when_somebody_notices():
+    gate = shut(until=50)
+    assert gate.changed([], "a", 75, ramped=True).share(75) == 0.25
+    assert gate.changed([], "a", 110, ramped=True) is OPEN_GATE
 
 
 def test_a_part_that_was_refused_returns_at_once():

@@ -15,7 +15,7 @@ from resilient._machines.gate import OPEN_GATE, Gate
 from resilient._machines.states import Refusal
 from resilient._policy import Colour, Env, Guard
 from resilient.errors import BreakerOpen
-from resilient.outcome import Verdict
+from resilient.outcome import Verdict, refused_by_a_hold
 
 NO_WORD: Sequence[int] = (0,)
 """What is looked at while no other process has a say."""
@@ -122,10 +122,9 @@ class GateGuard(HeldGate):
         """Whether failed attempts may be repeated."""
         return self.current().retries
 
-    @property
-    def rejects(self) -> bool:
-        """Whether a refusal of the gate reaches the caller past any fallback."""
-        return self.current().rejects
+    def insists(self, error: Exception) -> bool:
+        """Tell whether an error is a refusal of this downstream's holds that reaches the caller past any fallback."""
+        return refused_by_a_hold(error, self.env.downstream) and self.current().rejects
 
     def enter(self, end: float) -> None:  # noqa: ARG002 -- a gate never waits
         """Let a two-step call pass or raise `BreakerOpen`."""

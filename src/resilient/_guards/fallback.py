@@ -11,7 +11,7 @@ from resilient import _check, events, faults
 from resilient._policy import NEVER, Colour, Env, Guard
 from resilient._runtime import threads
 from resilient.errors import ConfigError, Rejected, ThreadsExhausted, Unguardable
-from resilient.outcome import Outcome, refused_by_a_hold, thrown_away
+from resilient.outcome import Outcome, thrown_away
 from resilient.provenance import Provenance, note
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class FallbackGuard(Guard):
         """Tell whether this error is answered for."""
         if isinstance(error, (ConfigError, Unguardable)) or thrown_away(error):
             return False
-        if refused_by_a_hold(error) and self.env.gate.rejects:
+        if self.env.gate.insists(error):
             return False
         on = self._policy.on
         if on is None:

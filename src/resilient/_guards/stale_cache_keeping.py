@@ -131,7 +131,7 @@ class Keeping(Guard):
 
     def serves(self, error: Exception) -> bool:
         """Tell whether an error is one that a stored answer may stand in for."""
-        if isinstance(error, (ConfigError, Unguardable)):
+        if isinstance(error, (ConfigError, Unguardable)) or self.env.gate.insists(error):
             return False
         on = self._policy.on
         if on is not None:

@@ -40,7 +40,13 @@ class Gate:
     @property
     def shut(self) -> bool:
         """Whether nobody passes."""
-        return any(entry.mode == FORCED_OPEN and entry.percent == _ALL for entry in self.holds)
+        return self.shut_until > -math.inf
+
+    @property
+    def shut_until(self) -> float:
+        """Until when nobody passes, if nobody lifts a hold before."""
+        whole = (entry.until for entry in self.holds if entry.mode == FORCED_OPEN and entry.percent == _ALL)
+        return max(whole, default=-math.inf)
 
     @property
     def mode(self) -> str:
@@ -83,7 +89,7 @@ class Gate:
             return Refusal(0.0, "ramping")
         if share > 0:
             return Refusal(0.0, FORCED_OPEN)
-        end = max(entry.until for entry in self.holds if entry.mode == FORCED_OPEN and entry.percent == _ALL)
+        end = self.shut_until
         return Refusal(None if end == math.inf else max(0.0, end - now), FORCED_OPEN)
 
     def changed(self, new: Iterable[Entry], gone: Iterable[str], now: float, *, ramped: bool) -> Gate:
@@ -100,7 +106,8 @@ class Gate:
         left = [entry for entry in self.holds if entry.id not in fresh]
         after = replace(self, holds=tuple(entry for entry in (*left, *fresh.values()) if entry.id not in out))
         if ramped and self.shut and not after.shut and after.mode != FORCED_CLOSED:
-            after = replace(after, ramp=Ramp(now, operator=True))
+            # From its end on, though nobody may have called for long since then.
+            after = replace(after, ramp=Ramp(min(now, self.shut_until), operator=True)).settled(now)
         return OPEN_GATE if after.plain else after
 
     def over(self, now: float) -> list[Entry]:
