@@ -38,6 +38,15 @@ from resilient._weave.template import Layer, Shape, render
 GOLDEN = Path(__file__).parent / "golden"
 
 RESULTS = Classifier(result=lambda _: None)
+
+
+def held(name: str) -> Pipeline:
+    """One with its gate woven in, once more behind a queue."""
+    pipeline = Pipeline(name, Fallback(0), Retry(), CircuitBreaker(), Bulkhead(5, queue=5, max_wait=1))
+    pipeline.hold("observe", reason="to be seen", expires=None).release()
+    return pipeline
+
+
 TYPICAL = {
     "standard": standard,
     "breaker_count": lambda name: Pipeline(name, CircuitBreaker(window=Count(100))),
@@ -46,6 +55,7 @@ TYPICAL = {
     "results": lambda name: Pipeline(name, Fallback(0), Retry(), CircuitBreaker(), classifier=RESULTS),
     "cooperative": lambda name: Pipeline(name, Bulkhead(2), Timeout(1, cooperative=True)),
     "cached": lambda name: Pipeline(name, StaleCache(60, stale=600), Timeout(3)),
+    "held": held,
     "cached_by_key": lambda name: Pipeline(name, StaleCache(60, stale=600, key=str)),
 }
 
