@@ -50,6 +50,7 @@ def tripped_while_loops_hang(server: Server, downstream: Downstream, command: Co
         try:
             time.sleep(0.3)
             returned = command.trip("stock")
+            command.heard()
             assert not any(each.done() for each in blocked), "their loops were blocked all the while"
         finally:
             hanging.unlink()
