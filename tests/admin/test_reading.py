@@ -185,12 +185,15 @@ def test_a_control_directory_that_is_not_there_is_told_and_found_later(tmp_path)
 def test_a_directory_that_is_replaced_is_opened_anew(directory, tmp_path):
     from resilient.control.directory import Directory
 
-    site = Site(directory.path)
-    assert site.get("v1").status_code == 200
+    sites = [Site(directory.path), Site(directory)]
+    for site in sites:
+        assert site.get("v1").status_code == 200
     shutil.rmtree(directory.path)
-    assert site.get("v1").status_code == 503
+    for site in sites:
+        assert site.get("v1").status_code == 503
     other = Directory(directory.path, create=True, app="other")
-    assert site.get("v1").json()["app"] == "other"
+    for site in sites:
+        assert site.get("v1").json()["app"] == "other"
     other.close()
 
 

@@ -272,6 +272,25 @@ async def test_dashboards_made_for_hystrix_are_told_each_downstream(site, pages)
         assert name in ("type", "name", "group", "latencyExecute", "latencyTotal") or isinstance(value, (int, str))
 
 
+@pytest.mark.anyio
+async def test_it_answers_while_all_threads_of_the_application_wait(site):
+    """Its sync endpoints may all hang on a dead downstream: that is when operators come."""
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    tokens = [object() for _ in range(int(limiter.total_tokens))]
+    for token in tokens:
+        await limiter.acquire_on_behalf_of(token)
+    try:
+        async with reading(site.app) as reader:
+            await reader.until(lambda frames: frames)
+        snapshot = Reader(site.app, "/v1/snapshot")
+        with anyio.fail_after(8):
+            await snapshot.run()
+        assert snapshot.status == 200
+    finally:
+        for token in tokens:
+            limiter.release_on_behalf_of(token)
+
+
 def test_a_command_of_a_downstream_without_statistics_is_told():
     bare = {"name": "x", "state": "closed", "rate": None, "error_share": None, "in_flight": None, "live": 0}
     (told,) = commands({"downstreams": [bare]})

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from threading import Lock
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from resilient import clock
 from resilient.admin import records
@@ -25,13 +27,25 @@ __all__ = ["Backend", "in_thread"]
 
 T = TypeVar("T")
 
+_THREADS = 16
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("resilient_admin_threads")
+"""Of each event loop."""
+
 _NEWS = 200
 """Events that one look at the record takes, at most; the next look takes those that follow."""
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **named: Any) -> T:  # noqa: ANN401 -- any function's
-    """Call what may block on a file, beside the event loop; who is cancelled does not wait for it."""
-    return await anyio.to_thread.run_sync(lambda: function(*args, **named), abandon_on_cancel=True)
+    """Call what may block on a file, beside the event loop; who is cancelled does not wait for it.
+
+    The threads are our own: an application whose threads all wait for a dead downstream is what operators come for.
+    """
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+    return await anyio.to_thread.run_sync(lambda: function(*args, **named), abandon_on_cancel=True, limiter=limiter)
 
 
 class Backend:

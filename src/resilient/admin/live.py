@@ -64,7 +64,7 @@ async def _changes(hub: Hub, last_event_id: str) -> AsyncIterator[bytes]:
         silent -= _LOOK
         if hub.due:
             try:
-                await in_thread(hub.refresh)
+                await _look(hub)
             except ControlUnavailable as fault:
                 if silent <= 0:
                     silent = _TROUBLE_EVERY
@@ -75,7 +75,7 @@ async def _changes(hub: Hub, last_event_id: str) -> AsyncIterator[bytes]:
 async def _commands(hub: Hub) -> AsyncIterator[bytes]:
     while not hub.closed:
         try:
-            await in_thread(hub.refresh)
+            await _look(hub)
         except ControlUnavailable:
             yield b""  # this format has no words for it
         else:
@@ -84,6 +84,16 @@ async def _commands(hub: Hub) -> AsyncIterator[bytes]:
         for _ in range(2):
             yield b""
             await anyio.sleep(_HYSTRIX_EVERY / 2)
+
+
+async def _look(hub: Hub) -> None:
+    """Take the look that is due, for all streams; one thread is enough for that."""
+    if hub.due and not hub.looking:
+        hub.looking = True
+        try:
+            await in_thread(hub.refresh)
+        finally:
+            hub.looking = False
 
 
 def _trouble(fault: ControlUnavailable) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Hub:
         self._known: dict[str, str] = {}
         self._cursor: int | None = None
         self.latest: dict[str, Any] = {}
+        self.looking = False
         self.closed = False
 
     @property
