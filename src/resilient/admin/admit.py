@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from resilient import faults
@@ -147,7 +146,7 @@ async def _ask(authenticator: Authenticator, request: Request) -> Caller | None:
 
 
 def _invalid(error: ValidationError, model: type[BaseModel]) -> Problem:
-    found = error.errors(include_url=False, include_input=False)
+    found: list[Any] = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return Problem("malformed", f"The body is no JSON: {found[0]['ctx']['error']}.")
     errors = [_told(each, model) for each in found]
@@ -156,7 +155,7 @@ def _invalid(error: ValidationError, model: type[BaseModel]) -> Problem:
     return Problem("invalid", detail, parameter=errors[0]["parameter"], errors=errors, **more)
 
 
-def _told(error: ErrorDetails, model: type[BaseModel]) -> dict[str, Any]:
+def _told(error: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     place = ".".join(map(str, error["loc"])) or "body"
     message = error["msg"].removeprefix("Value error, ").removeprefix(f"{place} ")
     told: dict[str, Any] = {"parameter": place[:200], "message": message}

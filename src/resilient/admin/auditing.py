@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from resilient.admin import answers, requests
+from resilient.admin import receipts, requests
 from resilient.admin.backend import in_thread
 from resilient.admin.endpoints import Call, Table
 from resilient.admin.reply import json_reply, table_or_json
@@ -28,7 +28,7 @@ _FILTERS = ("target", "actor", "action", "outcome", "via")
     "GET",
     "/v1/audit",
     query=requests.AuditQuery,
-    answers={200: (answers.AuditList, answers.AuditCheck)},
+    answers={200: (receipts.AuditList, receipts.AuditCheck)},
     media=("text/plain", _LINES),
 )
 async def list_audit(call: Call) -> Response:

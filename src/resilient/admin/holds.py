@@ -6,7 +6,7 @@ from functools import partial
 
 from starlette.responses import Response
 
-from resilient.admin import answers, requests
+from resilient.admin import answers, receipts, requests
 from resilient.admin.backend import in_thread
 from resilient.admin.changing import HEADERS, changed, who, within_reach
 from resilient.admin.endpoints import Call, Table
@@ -19,7 +19,7 @@ __all__ = ["table"]
 
 table = Table()
 
-_RECEIPTS = {200: answers.ReceiptAnswer, 202: answers.ReceiptAnswer}
+_RECEIPTS = {200: receipts.ReceiptAnswer, 202: receipts.ReceiptAnswer}
 _MATCH = {"If-Match": "The ETag that the caller saw; refused with 412 if the holds have changed since."}
 _PLACING = {
     "query": requests.PlacingQuery,

@@ -42,6 +42,18 @@ _NONE = (
     "ThreadPoolRejected",
     "Timeout",
 )
+_UNUSED = {
+    "propertyValue_executionIsolationStrategy": "SEMAPHORE",
+    "propertyValue_executionIsolationThreadTimeoutInMilliseconds": 0,
+    "propertyValue_executionTimeoutInMilliseconds": 0,
+    "propertyValue_executionIsolationThreadInterruptOnTimeout": False,
+    "propertyValue_executionIsolationSemaphoreMaxConcurrentRequests": 0,
+    "propertyValue_fallbackIsolationSemaphoreMaxConcurrentRequests": 0,
+    "propertyValue_metricsRollingStatisticalWindowInMilliseconds": 10_000,
+    "propertyValue_requestCacheEnabled": False,
+    "propertyValue_requestLogEnabled": False,
+}
+"""Settings that have no counterpart here, and that dashboards want to be there."""
 
 
 def commands(seen: Mapping[str, Any]) -> Iterator[bytes]:
@@ -83,15 +95,7 @@ def _command(row: Mapping[str, Any], app: str, now: int) -> dict[str, Any]:
         "propertyValue_circuitBreakerForceOpen": row.get("state") == "forced_open",
         "propertyValue_circuitBreakerForceClosed": row.get("state") == "forced_closed",
         "propertyValue_circuitBreakerEnabled": bool(breaker),
-        "propertyValue_executionIsolationStrategy": "SEMAPHORE",
-        "propertyValue_executionIsolationThreadTimeoutInMilliseconds": 0,
-        "propertyValue_executionTimeoutInMilliseconds": 0,
-        "propertyValue_executionIsolationThreadInterruptOnTimeout": False,
-        "propertyValue_executionIsolationSemaphoreMaxConcurrentRequests": 0,
-        "propertyValue_fallbackIsolationSemaphoreMaxConcurrentRequests": 0,
-        "propertyValue_metricsRollingStatisticalWindowInMilliseconds": int(_WINDOW * 1000),
-        "propertyValue_requestCacheEnabled": False,
-        "propertyValue_requestLogEnabled": False,
+        **_UNUSED,
         "reportingHosts": max(1, row.get("live") or 0),
     }
 

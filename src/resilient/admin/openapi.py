@@ -15,7 +15,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from resilient.admin import answers
+from resilient.admin import receipts
+from resilient.admin.answers import Open
 from resilient.admin.endpoints import Endpoint
 
 __all__ = ["document", "text"]
@@ -75,7 +76,7 @@ def text() -> str:
 
 
 def _schemas(endpoints: list[Endpoint]) -> dict[str, Any]:
-    models: set[type[BaseModel]] = {answers.ProblemAnswer}
+    models: set[type[BaseModel]] = {receipts.ProblemAnswer}
     for endpoint in endpoints:
         models |= {endpoint.body} if endpoint.body is not None else set()
         for status in endpoint.answers:
@@ -95,7 +96,7 @@ def _models(endpoint: Endpoint, status: int) -> tuple[type[BaseModel], ...]:
 
 
 def _mode(model: type[BaseModel]) -> Any:  # noqa: ANN401 -- a literal of pydantic's
-    return "serialization" if model.__module__ == answers.__name__ else "validation"
+    return "serialization" if issubclass(model, Open) else "validation"
 
 
 def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from resilient.admin import answers, requests
+from resilient.admin import answers, receipts, requests
 from resilient.admin.backend import in_thread
 from resilient.admin.changing import HEADERS, changed, who, within_reach
 from resilient.admin.endpoints import Call, Table
@@ -22,7 +22,7 @@ __all__ = ["table"]
 
 table = Table()
 
-_RECEIPTS = {200: answers.ReceiptAnswer, 202: answers.ReceiptAnswer}
+_RECEIPTS = {200: receipts.ReceiptAnswer, 202: receipts.ReceiptAnswer}
 
 
 @table("GET", "/v1/windows", query=requests.WindowsQuery, answers={200: answers.WindowList}, media=("text/plain",))
@@ -40,7 +40,7 @@ async def list_windows(call: Call) -> Response:
     "operator",
     body=requests.WindowBody,
     query=requests.PlacingQuery,
-    answers={201: answers.ReceiptAnswer, **_RECEIPTS},
+    answers={201: receipts.ReceiptAnswer, **_RECEIPTS},
     headers=HEADERS,
     problems=(404, 409, 429),
 )
