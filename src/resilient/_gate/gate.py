@@ -113,7 +113,10 @@ class GateGuard(HeldGate):
     def current(self) -> Gate:
         """Return what is in force now, after a look at what other processes have changed."""
         here = source  # it may go while this thread looks at it
-        if here is not None and here.word[0] != self.applied:
+        if here is None:
+            if self.applied is None:  # it went before this gate could ask it
+                self.unsettle()
+        elif here.word[0] != self.applied:
             here.refresh(self)
         return super().current()
 

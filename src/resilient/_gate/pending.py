@@ -30,7 +30,8 @@ class Pending:
             agent.configure(os.environ[VARIABLE]).refresh(gate)
         except Exception as fault:  # noqa: BLE001 -- a fault of ours never fails a call
             faults.report(Pending, fault)
-            _gate.install(None)
+            if _gate.source is self:  # others ask nobody, either, once they have looked
+                _gate.install(None)
             gate.unsettle()
 
 

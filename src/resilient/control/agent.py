@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+from threading import RLock
 
 from resilient import _check
 from resilient._gate import gate as _gate
+from resilient._runtime import live
 from resilient._weave import inlays
 from resilient._weave.gates import gates
 from resilient.control import paths
@@ -16,6 +18,7 @@ from resilient.telemetry.statistics import PROCESS
 __all__ = ["configure", "current", "stop", "write_page"]
 
 _agent: Agent | None = None
+_lock = RLock()
 
 
 def configure(app: str, *, directory: str | os.PathLike[str] | None = None, statistics: bool = True) -> Agent:
@@ -33,35 +36,41 @@ def configure(app: str, *, directory: str | os.PathLike[str] | None = None, stat
     global _agent  # noqa: PLW0603 -- one for the process
     name = paths.app_name(app)
     _check.flag("statistics", statistics)
-    if _agent is not None:
-        if (_agent.app, _agent.asked, _agent.statistics) != (name, directory, statistics):
-            _check.refuse("app", app, f"{_agent.app!r} with the same settings, as configured before; or stop() first")
+    with _lock:  # the first calls of several threads come here, too
+        if _agent is not None:
+            if (_agent.app, _agent.asked, _agent.statistics) != (name, directory, statistics):
+                told = f"{_agent.app!r} with the same settings, as configured before; or stop() first"
+                _check.refuse("app", app, told)
+            return _agent
+        _agent = Agent(name, directory, statistics=statistics)
+        _install(_agent)
+        if statistics:  # before the first call, so that it is measured, too; no thread and no file belongs to them
+            PROCESS.start()
         return _agent
-    _agent = Agent(name, directory, statistics=statistics)
-    _gate.install(_agent)
-    for gate in gates():
-        gate.unsettle()
-    inlays.reweave_all()
-    if statistics:  # before the first call, so that it is measured, too; no thread and no file belongs to them
-        PROCESS.start()
-    return _agent
 
 
 def stop() -> None:
     """Go on without a control directory; what other processes hold is let go of here."""
     global _agent
-    agent, _agent = _agent, None
-    if agent is not None:
+    with _lock:
+        agent, _agent = _agent, None
+        if agent is None:
+            return
         agent.end()
         agent.applying.use(None)
         agent.applying.forget()
         agent.applying.refresh(gates())
         if agent.statistics:
             PROCESS.stop()
-        _gate.install(None)
-        for gate in gates():
-            gate.unsettle()
-        inlays.reweave_all()
+        _install(None)
+
+
+def _install(agent: Agent | None) -> None:
+    """Have the gates ask an agent, or nobody, from their next call on."""
+    _gate.install(agent)
+    for gate in gates():
+        gate.unsettle()
+    inlays.reweave_all()
 
 
 def current() -> Agent | None:
@@ -74,9 +83,16 @@ def write_page() -> bool:
     return _agent is not None and _agent.show()
 
 
+def _renew() -> None:
+    """Replace the lock, in a forked child."""
+    global _lock  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
+    _lock = RLock()
+
+
 def _at_exit() -> None:
     if _agent is not None:
         _agent.end()
 
 
+live.renewing(_renew)
 atexit.register(_at_exit)

@@ -5,7 +5,9 @@ A reading is bounded. One that fails leaves in force what was known before, for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import count
 from threading import RLock
 from typing import Final
@@ -18,11 +20,15 @@ from resilient.clock import SYSTEM
 from resilient.control.directory import Directory
 from resilient.control.host import boot
 from resilient.control.intent import Command, Hold, Intent, Window
+from resilient.control.news import tell
 
 __all__ = ["Applying"]
 
 _AGAIN: Final = 0.1
 """Seconds after a reading that failed before the next one."""
+
+_LATER: Final = 1.0
+"""The same for calls: they leave it to the thread while there is one, so that none waits for a record in trouble."""
 
 
 class Applying:
@@ -37,12 +43,15 @@ class Applying:
     """
 
     __slots__ = (
-        "_again",
         "_busy",
         "_count",
+        "_done",
         "_ends",
+        "_failed",
         "_loaded",
         "_lock",
+        "_news",
+        "_older",
         "directory",
         "failed",
         "intent",
@@ -55,10 +64,13 @@ class Applying:
         self.directory: Directory | None = None
         self.intent = Intent()
         self.kept: tuple[Hold, ...] = ()
+        self._older = Intent()
         self.failed = 0
         self._count = count(1)
         self._loaded: int | None = None
-        self._again = 0.0
+        self._failed = -math.inf
+        self._done: int | None = None
+        self._news: list[Callable[[], None]] = []
         self._ends: dict[tuple[str, int], float] = {}
         # The collector may run a call of ours while this thread reads: it then finds the lock taken by itself.
         self._lock = RLock()
@@ -69,8 +81,8 @@ class Applying:
         with self._lock:
             self.directory = directory
             self.word = NO_WORD if directory is None else directory.epoch.word
-            self._loaded = None
-            self._again = 0.0
+            self._loaded = self._done = None
+            self._failed = -math.inf
 
     def renew(self) -> None:
         """Start afresh in a forked child."""
@@ -87,12 +99,17 @@ class Applying:
         """Tell whether nobody has changed anything since the last reading."""
         return self.word[0] == self._loaded
 
-    def refresh(self, some: Iterable[GateGuard], *, force: bool = False) -> bool:
+    def failing(self, gate: GateGuard) -> bool:
+        """Tell whether a reading has just failed and a gate has what was known before: then there is nothing to do."""
+        return gate.applied == self._loaded and SYSTEM.now() < self._failed + _LATER
+
+    def refresh(self, some: Iterable[GateGuard], *, force: bool = False, eager: bool = False) -> bool:
         """Have gates take what is in force, after a reading if one is due; tell whether that is what is wanted now.
 
         Args:
             some: The gates.
             force: Whether to read although the word is the same.
+            eager: Whether to try again soon after a reading that failed; no call waits for this.
 
         """
         news: list[tuple[GateGuard, News]] = []
@@ -103,18 +120,24 @@ class Applying:
             try:
                 word = self.word[0]
                 if word != self._loaded or force:
-                    self._read(word)
+                    self._read(word, _AGAIN if eager or force else _LATER)
                 fresh = word == self._loaded
                 news.extend((gate, gate.take(self._entries(gate), self._loaded)) for gate in some)
             finally:
                 self._busy = False
+        while self._news:
+            self._news.pop(0)()
         for gate, told in news:
             gate.publish(told)
         return fresh
 
-    def due(self, generation: int) -> list[Command]:
-        """Return the commands after one, oldest first."""
-        return [each for each in self.intent.commands if each.generation > generation]
+    def due(self) -> list[Command]:
+        """Return the commands that nobody here has carried out, oldest first, once; none from before this process."""
+        with self._lock:
+            done = self._done
+            found = [each for each in self.intent.commands if done is not None and each.generation > done]
+            self._done = found[-1].generation if found else done
+        return found
 
     @property
     def timed(self) -> bool:
@@ -126,29 +149,42 @@ class Applying:
         left = [(hold, self._until(hold) - SYSTEM.now()) for hold in self.intent.holds]
         return [(hold, seconds) for hold, seconds in left if 0 < seconds <= within]
 
-    def _read(self, word: int) -> None:
+    def _read(self, word: int, pause: float) -> None:
         now = SYSTEM.now()
         if self.directory is None:
             self._loaded = word
             return
-        if now < self._again:
+        if now < self._failed + pause:
             return
         try:
             intent = self.directory.load()
         except Exception as fault:  # noqa: BLE001 -- control never fails a call
-            self._again = now + _AGAIN
+            self._failed = SYSTEM.now()
             self.failed = next(self._count)
-            faults.report(Applying, fault)
+            self._news.append(partial(faults.report, Applying, fault))
             return
-        if intent.revision < self.intent.revision:  # an older record: what was in force stays until its time is over
+        known, self.intent = self.intent, intent
+        self._loaded, self._failed = word, -math.inf
+        self._keep(known, intent, now)
+        newest = max((each.generation for each in intent.commands), default=0)
+        if self._done is None or intent.revision < known.revision:  # what was asked for before is not for us
+            self._done = newest
+        held = {(hold.id, hold.revision) for hold in (*intent.holds, *self.kept)}
+        self._ends = {key: end for key, end in self._ends.items() if key in held}
+
+    def _keep(self, known: Intent, intent: Intent, now: float) -> None:
+        """Keep the holds that an older record does not know, until their time is over or somebody acts there."""
+        if intent.revision < known.revision:
             here = {hold.id for hold in intent.holds}
-            self.kept = tuple(hold for hold in (*self.intent.holds, *self.kept) if hold.id not in here)
-        named = {each.target for each in intent.holds} | {each.target for each in intent.commands}
-        self.kept = tuple(hold for hold in self.kept if hold.target not in named and self._until(hold) > now)
-        self.intent = intent
-        self._loaded = word
-        known = {(hold.id, hold.revision) for hold in (*intent.holds, *self.kept)}
-        self._ends = {key: end for key, end in self._ends.items() if key in known}
+            self.kept = tuple(hold for hold in (*known.holds, *self.kept) if hold.id not in here)
+            self._older = intent
+            where = "" if self.directory is None else str(self.directory.path)
+            told = partial(tell, "resilient.control.regressed", directory=where, known=known.revision)
+            self._news.append(partial(told, revision=intent.revision, kept=len(self.kept)))
+        elif self.kept:
+            acted = {each.target for each in intent.holds if each not in self._older.holds}
+            acted |= {each.target for each in intent.commands if each not in self._older.commands}
+            self.kept = tuple(hold for hold in self.kept if hold.target not in acted and self._until(hold) > now)
 
     def _entries(self, gate: GateGuard) -> list[Entry]:
         name, clock = gate.env.downstream, gate.env.clock

@@ -71,7 +71,6 @@ class Chores:
         self._page: OwnPage | None = None
         self._keeper: Keeper | None = None
         self._heard: deque[tuple[float, Event]] = deque(maxlen=_MOST)
-        self._generation = max((each.generation for each in applying.intent.commands), default=0)
         self._told: set[str] = set()
         self._lock = RLock()
         if self._statistics is not None:
@@ -90,6 +89,12 @@ class Chores:
         if self._page is not None:
             self._page.close()
 
+    def leave(self) -> None:
+        """Do nothing more, in a forked child that has its own: page, keeper and record are the parent's."""
+        self._unsubscribe()
+        if self._statistics is not None:
+            self._statistics.stop()
+
     def applied(self) -> None:
         """Carry out what was asked for once, and show that everything is in force."""
         self._attempt("commands", self._command)
@@ -103,7 +108,6 @@ class Chores:
             page.close()
         if keeper is not None:
             self._attempt("keeper", keeper.close)
-        self._generation = max((each.generation for each in self._applying.intent.commands), default=0)
 
     def show(self) -> bool:
         """Write the page; tell whether there is one."""
@@ -112,6 +116,7 @@ class Chores:
 
     def tick(self) -> None:
         """Do what is due each second."""
+        self._attempt("revision", self._catch_up)
         self._attempt("gates", self._follow)
         self._attempt("expiring", self._warn)
         if self._applying.directory is None:
@@ -123,12 +128,17 @@ class Chores:
 
     # -- one chore each ------------------------------------------------------------------------
 
+    def _catch_up(self) -> None:
+        """Take in a change whose writer died before it told of it."""
+        directory = self._applying.directory
+        if directory is not None and directory.revision() != self._applying.intent.revision:
+            self._applying.refresh(gates(), force=True)
+
     def _follow(self) -> None:
-        """Have gates follow the clock, and a change whose writer died before it told of it."""
-        directory, all_gates = self._applying.directory, gates()
-        late = directory is not None and directory.revision() != self._applying.intent.revision
-        if late or self._applying.timed:
-            self._applying.refresh(all_gates, force=late)
+        """Have gates follow the clock, also without the record."""
+        all_gates = gates()
+        if self._applying.timed:
+            self._applying.refresh(all_gates)
         for gate in all_gates:
             gate.tick()
 
@@ -142,8 +152,7 @@ class Chores:
         self._told = there
 
     def _command(self) -> None:
-        for command in self._applying.due(self._generation):
-            self._generation = command.generation
+        for command in self._applying.due():
             for gate in gates():
                 if gate.env.downstream == command.target:
                     gate.command(command.command)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from threading import Event, RLock, Thread
+from threading import RLock
 from typing import Final
 
 from resilient import faults
@@ -22,6 +23,7 @@ from resilient._weave.gates import gates
 from resilient.clock import SYSTEM, Clock
 from resilient.control import paths
 from resilient.control.applying import Applying
+from resilient.control.beat import Beat
 from resilient.control.chores import Chores
 from resilient.control.directory import Directory
 from resilient.control.errors import ControlUnavailable
@@ -34,9 +36,6 @@ _LOOK: Final = 0.1
 
 _RETRY: Final = 5.0
 """Seconds between two attempts to reach a directory that could not be used."""
-
-_PATIENCE: Final = 2.0
-"""Seconds that a fork, or the end of the process, waits for the thread."""
 
 
 class Agent:
@@ -56,12 +55,13 @@ class Agent:
         self.applying = Applying()
         self.path: Path | None = None
         self.problem = ""
-        self._begun = self._beginning = False
+        self._begun = self._beginning = self._over = False
         self._chores: Chores | None = None
-        self._thread: Thread | None = None
-        self._wake = Event()
+        self._parents: Chores | None = None
+        self._beat = Beat(self.beat, _LOOK)
         self._lock = RLock()
-        self._retry = 0.0
+        self._retry = self._due = 0.0
+        self._shown: int | None = None
         live.add(self)
         live.around_forks(self)
 
@@ -73,69 +73,91 @@ class Agent:
         return self.applying.word
 
     def refresh(self, gate: GateGuard) -> None:
-        """Have a gate take what is in force; begin, if this is the first call."""
-        if not self._begun:
-            self.begin()
-        self.applying.refresh([gate])
+        """Have a gate take what is in force; begin, if this is the first call. Never raises."""
+        try:
+            if not self._begun:
+                self.begin()
+            if not self.applying.failing(gate):
+                self.applying.refresh([gate])
+        except Exception as fault:  # noqa: BLE001 -- control never fails a call
+            faults.report(Agent, fault)
 
     # -- life ------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Reach for the directory and start the thread, unless that was done. Never raises."""
+        """Reach for the directory and start the thread, unless that was done, or this process ends."""
         with self._lock:
-            if self._begun or self._beginning:  # the latter by this very thread, further out
+            if self._begun or self._beginning or self._over:  # beginning: this very thread, further out
                 return
             self._beginning = True
             try:
-                self._reach()
-                self._chores = Chores(self.app, self.applying, statistics=self.statistics)
-                self._start()
-            finally:
+                news = self._reach()
+                self._chores = self._chores or self._employed()
+                self._beat.start()
                 # Not before: the first calls of other threads wait for the holds instead of passing without them.
-                self._beginning, self._begun = False, True
+                # And not at all if an exception from a signal handler cut this short: the next call does it again.
+                self._begun = True
+            finally:
+                self._beginning = False
+        news()  # when the lock is gone: listeners may call
         if "multiprocessing.util" in sys.modules:  # its children leave without `atexit`
             sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-100)
 
+    def _employed(self) -> Chores | None:
+        try:
+            chores = Chores(self.app, self.applying, statistics=self.statistics)
+        except Exception as fault:  # noqa: BLE001 -- holds are followed all the same
+            faults.report(Agent, fault)
+            return None
+        parents, self._parents = self._parents, None
+        if parents is not None:
+            parents.leave()
+        return chores
+
     def end(self) -> None:
-        """Stop the thread, show the last state, and let go of the page. What is held stays held."""
+        """Stop the thread, show the last state, and let go of the page, for good. What is held stays held."""
         with self._lock:
-            self._stop()
-            chores, self._chores, self._begun = self._chores, None, False
+            self._over, self._begun = True, False
+            chores, self._chores = self._chores, None
+            parents, self._parents = self._parents, None
+        self._beat.stop()
         if chores is not None:
             chores.close()
+        if parents is not None:
+            parents.leave()
 
     def show(self) -> bool:
         """Write this process's page now; tell whether there is one."""
         chores = self._chores
         return self._begun and chores is not None and chores.show()
 
-    def _reach(self) -> None:
-        """Open the directory; where that fails, this process goes on by itself, visibly."""
+    def _reach(self) -> Callable[[], None]:
+        """Open the directory; where that fails, this process goes on by itself. Return what tells of it."""
         before = self.path
         try:
             self.path = paths.location(self.app, self.asked)
             directory = Directory(self.path, create=True, app=self.app)
         except Exception as fault:  # noqa: BLE001 -- control never fails a call
             self._retry = SYSTEM.now() + _RETRY
-            self._lost(fault)
-            return
+            return self._lost(fault)
         self.applying.use(directory)
         self._connect()
-        if self.problem:
-            self.problem = ""
-            tell("resilient.control.restored", directory=str(self.path), revision=self.applying.intent.revision)
-        elif before is None:
-            log("control directory %s, for %r", self.path, self.app)
+        problem, self.problem = self.problem, ""
+        if problem:
+            revision = self.applying.intent.revision
+            return partial(tell, "resilient.control.restored", directory=str(self.path), revision=revision)
+        return partial(log, "control directory %s, for %r", self.path, self.app) if before is None else _nothing
 
-    def _lost(self, fault: Exception) -> None:
-        first = not self.problem
-        self.problem = str(fault) or type(fault).__name__
-        self.applying.use(None)
-        self._connect()
-        if first:
-            tell("resilient.control.lost", directory=str(self.path), problem=self.problem)
-            if not isinstance(fault, ControlUnavailable):
-                faults.report(Agent, fault)
+    def _lost(self, fault: Exception) -> Callable[[], None]:
+        first, self.problem = not self.problem, str(fault) or type(fault).__name__
+        if first or self.applying.directory is not None:
+            self.applying.use(None)
+            self._connect()
+        if not isinstance(fault, ControlUnavailable):
+            faults.report(Agent, fault)
+        if not first:
+            return _nothing
+        return partial(tell, "resilient.control.lost", directory=str(self.path), problem=self.problem)
 
     def _connect(self) -> None:
         """Have every gate compare the word that counts now."""
@@ -145,40 +167,21 @@ class Agent:
 
     # -- the thread --------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        self._wake.clear()
-        self._thread = Thread(target=self._run, name="resilient-control", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as fault:  # no more threads, or too late: calls alone look at the word
-            self._thread = None
-            faults.report(Agent, fault)
+    def beat(self) -> None:
+        """Do what is due now."""
+        word = self.word[0]
+        if word != self._shown or not self.applying.current():
+            self.step(word)
+        if SYSTEM.now() >= self._due:
+            self._due = SYSTEM.now() + 1.0
+            self.tick()
 
-    def _stop(self) -> None:
-        thread, self._thread = self._thread, None
-        self._wake.set()
-        if thread is not None and thread.is_alive():
-            thread.join(_PATIENCE)
-
-    def _run(self) -> None:
-        due = 0.0
-        while not self._wake.is_set():
-            try:
-                changed = not self.applying.current()
-                if changed:
-                    self.step()
-                if SYSTEM.now() >= due:
-                    due = SYSTEM.now() + 1.0
-                    self.tick()
-            except Exception as fault:  # noqa: BLE001 -- the thread goes on
-                faults.report(Agent, fault)
-            self._wake.wait(_LOOK)
-
-    def step(self) -> None:
-        """Have every gate take what is in force, and show that."""
-        fresh = self.applying.refresh(gates())
+    def step(self, word: int) -> None:
+        """Have every gate take what is in force, and show that; calls may have read it before."""
+        fresh = self.applying.refresh(gates(), eager=True)
         chores = self._chores
         if fresh and chores is not None:
+            self._shown = word
             chores.applied()
 
     def tick(self) -> None:
@@ -186,7 +189,7 @@ class Agent:
         directory = self.applying.directory
         if directory is None:
             if SYSTEM.now() >= self._retry:
-                self._reach()
+                self._reach()()
         elif not directory.intact():
             self._replaced(directory)
         chores = self._chores
@@ -195,22 +198,13 @@ class Agent:
 
     def _replaced(self, directory: Directory) -> None:
         """Go over to the directory that has the name now, or on without one."""
-        known = self.applying.intent.revision
-        tell("resilient.control.lost", directory=str(directory.path), problem="it was removed or replaced")
         self.problem = "it was removed or replaced"
+        tell("resilient.control.lost", directory=str(directory.path), problem=self.problem)
         directory.close()
-        self._reach()
+        self._reach()()
         if self.applying.directory is not None:
             # Not yet shown: the page of before belongs to the old directory, and is left behind first.
-            self.applying.refresh(gates())
-            if self.applying.intent.revision < known:
-                tell(
-                    "resilient.control.regressed",
-                    directory=str(self.path),
-                    known=known,
-                    revision=self.applying.intent.revision,
-                    kept=len(self.applying.kept),
-                )
+            self.applying.refresh(gates(), eager=True)
         if self._chores is not None:
             self._chores.moved()
 
@@ -218,20 +212,25 @@ class Agent:
 
     def before_fork(self) -> None:
         """Stop the thread: it may hold locks, and does not live on in the child."""
-        self._stop()
+        self._beat.stop()
 
     def after_fork(self) -> None:
         """Go on in the parent."""
-        if self._begun and self._thread is None:
-            self._start()
+        if self._begun:
+            self._beat.start()
 
     def renew(self) -> None:
         """Begin anew with the first call of a forked child: a page and a thread of its own."""
         self._lock = RLock()
-        self._wake = Event()
-        self._begun = self._beginning = False
-        self._thread, self._chores = None, None
+        self._begun = self._beginning = self._over = False
+        self._parents, self._chores = self._chores or self._parents, None
+        self._shown = None
+        self._beat.renew()
         self.applying.renew()
 
     def use_clock(self, clock: Clock) -> None:
         """Do nothing: what is shared with other processes runs on the system's clock."""
+
+
+def _nothing() -> None:
+    """Tell nothing."""
