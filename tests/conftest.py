@@ -29,6 +29,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 # Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
 LONG = (
     "tests/admin/browser/",
+    "tests/admin/test_mounted.py",
     "tests/admin/test_openapi.py",
     "tests/admin/test_serve.py",
     "tests/cache/suite/",
@@ -57,12 +58,26 @@ LONG = (
     "tests/test_stale_cache_model.py",
 )
 
+# What CI runs on the oldest and the newest Python, and leaves out on those between, for the same reason.
+ENDS = (
+    "tests/admin/",
+    "tests/cache/",
+    "tests/cli/",
+    "tests/conformance/test_http",
+    "tests/http/",
+    "tests/idempotency/",
+    "tests/stores/",
+    "tests/telemetry/",
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what need not run on every Python."""
     for item in items:
         if item.nodeid.startswith(LONG):
             item.add_marker(pytest.mark.newest)
+        elif item.nodeid.startswith(ENDS):
+            item.add_marker(pytest.mark.ends)
 
 
 def pytest_collection_finish() -> None:

@@ -1,22 +1,13 @@
-"""What is read from the record for the API alone: incidents, and the tags of all downstreams at once."""
+"""Incidents, as the record holds them."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from typing import Any
 
-from resilient.control import standing
-from resilient.control.moment import Moment
 from resilient.control.spoken import iso
 
-__all__ = ["etags", "incidents"]
-
-
-def etags(db: sqlite3.Connection, names: Iterable[str]) -> dict[str, str]:
-    """Return for each downstream what changes whenever its holds do; as `Operations.etag`, all of one moment."""
-    moment = Moment.current()
-    return {name: standing.etag(db, name, moment) for name in names}
+__all__ = ["incidents"]
 
 
 def incidents(db: sqlite3.Connection, downstream: str | None, limit: int, now: float) -> list[dict[str, Any]]:
