@@ -86,7 +86,10 @@ def tests(session: nox.Session) -> None:
         return
     # First what may share the machine. Most of that waits for something, so two workers to a core: more of them
     # take longer to collect the tests than they save.
-    shared = "not soak and not alone" if session.python == NEWEST else "not soak and not alone and not newest"
+    shared = "not soak and not alone"
+    if session.python != NEWEST:
+        shared += " and not newest"
+        shared += "" if session.python == SUPPORTED[0] else " and not ends"
     session.run("pytest", "-n", "4", "-m", shared, env=env, success_codes=[0, 1])
     # Many tests are about time, and four run at once: what failed beside others has to pass by itself.
     if failures():
@@ -94,6 +97,15 @@ def tests(session: nox.Session) -> None:
     # What measures time or memory runs alone, and on the newest Python, like the long ones that are the same on all.
     if session.python == NEWEST:
         session.run("pytest", "-m", "alone and not soak", env=env)
+
+
+@nox.session(python=list(SUPPORTED))
+def full(session: nox.Session) -> None:
+    """Run every test but the soak on every Python, also what `tests` runs on some of them only."""
+    install(session, "test", "peers", "sdks", project=EXTRAS)
+    session.run("pytest", "-n", "4", "-m", "not soak", env={"PYTHONDONTWRITEBYTECODE": ""}, success_codes=[0, 1])
+    if failures():
+        session.run("pytest", "--last-failed")
 
 
 @nox.session(python=NEWEST)
