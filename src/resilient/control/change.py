@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from resilient.control import rows, standing
-from resilient.control.checks import BREAK_GLASS_REASON
+from resilient.control.checks import BREAK_GLASS_REASON, Checks
 from resilient.control.errors import Refusal, Refused
 from resilient.control.intent import Hold, Intent, Rule, Window
 from resilient.control.moment import Moment
@@ -77,7 +77,7 @@ class Change:
     @cached_property
     def revision(self) -> int:
         """The record's next revision, taken by whoever asks for it first."""
-        revision = int(rows.meta(self.db, "revision")) + 1
+        revision = rows.number(self.db, "revision") + 1
         rows.set_meta(self.db, "revision", revision)
         return revision
 
@@ -160,11 +160,13 @@ class Change:
 
     def since(self, target: str) -> float | None:
         """Return the seconds since the holds of a downstream were changed by somebody."""
-        (last,) = self.db.execute(
-            "SELECT max(at) FROM audit WHERE target = ? AND outcome != 'refused' AND action IN ('place', 'release')",
+        # The newest one, from its end: there may be very many of them, and the clock may have been set.
+        last = self.db.execute(
+            "SELECT at FROM audit WHERE target = ? AND outcome != 'refused' AND action IN ('place', 'release')"
+            " ORDER BY seq DESC LIMIT 1",
             (target,),
         ).fetchone()
-        return None if last is None else self.moment.wall - last
+        return None if last is None else self.moment.wall - float(last[0])
 
     def obey(self, proposal: Proposal, break_glass: Iterable[str] = ()) -> None:
         """Refuse what breaks rules, all of them at once, but for those that an admin overrides by name.
@@ -186,6 +188,10 @@ class Change:
 
     def _break_glass(self, wanted: list[str], rules: list[Rule]) -> None:
         self.admin("overriding rules")
+        checks = Checks()
+        for each in wanted:
+            checks.name("break_glass", each)
+        checks.done()
         if len(self.reason) < BREAK_GLASS_REASON:
             message = f"overriding rules needs a reason of at least {BREAK_GLASS_REASON} characters"
             refuse("invalid", message, parameter="reason")

@@ -114,4 +114,4 @@ class Directory:
 
 
 def _revision(db: sqlite3.Connection) -> int:
-    return int(rows.meta(db, "revision"))
+    return rows.number(db, "revision")

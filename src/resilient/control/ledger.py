@@ -124,8 +124,14 @@ def _within(
 
 def _refusal(db: sqlite3.Connection, request: Request, refusal: Refused) -> audit.AuditRow:
     moment = Moment.current()
-    told = plain(f"{refusal.kind}: {refusal.message}")
+    told = _line(f"{refusal.kind}: {refusal.message}")
     return audit.append(db, **_who(request, moment), before=None, after=None, outcome="refused", reason=told)
+
+
+def _line(text: str) -> str:
+    """Return a text that repeats parts of a request as one printable line: it is logged."""
+    shown = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(plain(text)))
+    return "".join(shown)
 
 
 def _who(request: Request, moment: Moment) -> dict[str, object]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from resilient.control import rows as record
+from resilient.control.audit import head
 from resilient.control.directory import Directory
 from resilient.control.history import History, histories
 from resilient.control.intent import Hold, Intent, Window, strictest, strictness
@@ -80,7 +81,7 @@ def _read(db: sqlite3.Connection, wall: float, names: set[str]) -> _Record:
     return _Record(
         intent,
         str(record.meta(db, "app")),
-        (int(record.meta(db, "audit_seq")), str(record.meta(db, "audit_hash"))),
+        head(db),
         histories(db, wall),
         {name: etag(db, name, moment) for name in names.union(hold.target for hold in intent.holds)},
     )

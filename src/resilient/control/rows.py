@@ -10,10 +10,25 @@ from typing import Any
 
 from resilient.control.intent import Command, Hold, Intent, Rule, Window
 
-__all__ = ["HOUR", "canonical", "commands", "holds", "load", "meta", "put", "put_rules", "rules", "set_meta", "windows"]
+__all__ = [
+    "HOUR",
+    "canonical",
+    "commands",
+    "holds",
+    "load",
+    "meta",
+    "number",
+    "put",
+    "put_rules",
+    "rules",
+    "set_meta",
+    "windows",
+]
 
 HOUR = 3_600.0
 """Seconds for which a command is shown to processes."""
+
+_EDITED = "somebody has edited its value of %r"
 
 _HOLD = ", ".join(field.name for field in fields(Hold))
 _WINDOW = ", ".join(field.name for field in fields(Window))
@@ -71,7 +86,17 @@ def put_rules(db: sqlite3.Connection, given: Iterable[Rule]) -> None:
 
 def meta(db: sqlite3.Connection, key: str) -> Any:  # noqa: ANN401 -- a text or a number
     """Return a value of the table of single values."""
-    (value,) = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    found = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError(_EDITED % key)
+    return found[0]
+
+
+def number(db: sqlite3.Connection, key: str) -> int:
+    """Return a whole number of the table of single values."""
+    value = meta(db, key)
+    if not isinstance(value, int):
+        raise sqlite3.DatabaseError(_EDITED % key)
     return value
 
 
@@ -93,7 +118,7 @@ def load(db: sqlite3.Connection, wall: float, now: float, boot: str) -> Intent:
     active = holds(db, "status = 'active' ORDER BY created_at, id")
     planned = windows(db, "status != 'ended' AND ends_at > ? ORDER BY starts_at, id", wall)
     return Intent(
-        revision=meta(db, "revision"),
+        revision=number(db, "revision"),
         holds=tuple(hold for hold in active if hold.remaining(wall, now, boot) > 0),
         windows=tuple(planned),
         commands=tuple(commands(db, "at > ?", wall - HOUR)),

@@ -24,7 +24,7 @@ def sweep(db: sqlite3.Connection, moment: Moment) -> list[audit.AuditRow]:
     changes = _changes(db, moment)
     if not changes:
         return []
-    revision = int(rows.meta(db, "revision")) + 1
+    revision = rows.number(db, "revision") + 1
     rows.set_meta(db, "revision", revision)
     written = []
     for action, target, before, after in changes:

@@ -1,0 +1,151 @@
+"""The record against those who edit it, and against requests that are made to mislead who reads of them."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+
+import pytest
+
+from resilient.control.database import Database
+from resilient.control.errors import ControlUnavailable, Refused
+from tests.control._record import ANN, BOB, ROOT, Desk, refused
+from tests.control.test_audit import change, faults
+
+REASON = "the data centre is on fire"
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+# -- an edited record ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "reason = x'ff00'",
+        "at = 9e999",
+        "at = x'00'",
+        "request = CAST('{}' AS BLOB)",
+        "hash = x'00'",
+        "prev_hash = x'00', hash = x'00'",
+    ],
+)
+def test_a_row_that_was_edited_to_what_no_row_holds_is_a_finding_like_any_other(desk, edit):
+    desk.trip()
+    desk.trip("stock")
+    change(desk, f"UPDATE audit SET {edit} WHERE seq = 1")
+    assert (1, "it was edited") in faults(desk)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE meta SET value = 'abc' WHERE key = 'audit_seq'",
+        "UPDATE meta SET value = x'02' WHERE key = 'audit_seq'",
+        "DELETE FROM meta WHERE key = 'audit_seq'",
+        "DELETE FROM meta WHERE key = 'audit_hash'",
+        "UPDATE meta SET value = 1 WHERE key = 'audit_seq'",
+        "UPDATE meta SET value = 'ab' WHERE key = 'audit_hash'",
+    ],
+)
+def test_a_head_that_was_edited_shows(desk, edit):
+    desk.trip()
+    desk.trip("stock")
+    change(desk, edit)
+    ((_, problem),) = faults(desk)
+    assert "rows were cut off or added" in problem
+
+
+def test_rows_that_were_put_in_before_the_first_show(desk):
+    desk.trip()
+    change(desk, "INSERT INTO audit SELECT 0, " + "at, actor, role, via, action, target, request, before, after,"
+           " outcome, reason, prev_hash, hash FROM audit WHERE seq = 1")  # fmt: skip
+    assert not desk.operations.verify_audit().ok
+
+
+def test_nothing_is_changed_when_the_head_of_the_audit_was_removed(desk):
+    desk.trip()
+    change(desk, "DELETE FROM meta WHERE key = 'audit_seq'")
+    with refused("audit", "nothing was changed"):
+        desk.trip("stock")
+    assert desk.actives() == {("payments", "ann", "forced_open")}
+
+
+@pytest.mark.parametrize("edit", ["DELETE FROM meta WHERE key = 'revision'", "UPDATE meta SET value = 'x'"])
+def test_an_edited_revision_is_named(desk, edit):
+    change(desk, edit)
+    with pytest.raises(ControlUnavailable, match="somebody has edited its value of 'revision'"):
+        desk.directory.load()
+    with pytest.raises(ControlUnavailable, match="somebody has edited"):
+        desk.trip()
+
+
+# -- requests that mislead -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda desk: desk.trip(who=ROOT, reason=REASON, break_glass=["x\nplace 'stock' by bob\x1b[2J"]),
+        lambda desk: desk.operations.set_rules([{"id": "a", "kind": "never", "x\nplace": 1}], who=ROOT),
+        lambda desk: desk.trip("x\nplace"),
+        lambda desk: desk.operations.end_window("w\u202e\n", who=ANN, reason="a test"),
+        lambda desk: desk.operations.extend("\x1b]0;x\x07", who=ANN, ttl=5),
+    ],
+)
+def test_no_request_can_put_a_line_of_its_own_into_the_log(desk, caplog, ask):
+    caplog.set_level(logging.INFO, "resilient.audit")
+    with refused("invalid"):
+        ask(desk)
+    (said,) = caplog.messages
+    assert said.isprintable()
+    assert desk.operations.audit(latest=True, limit=1)[0].reason.isprintable()
+
+
+@pytest.mark.parametrize("given", [[5], [["n-1"]], [None], [""], [{"a": 1}]])
+def test_a_rule_to_override_that_is_no_name_is_refused(desk, given):
+    with pytest.raises(Refused) as caught:
+        desk.trip(who=ROOT, reason=REASON, break_glass=given)
+    assert caught.value.kind == "invalid"
+    assert caught.value.details["parameter"] == "break_glass"
+
+
+# -- a long record ---------------------------------------------------------------------------
+
+
+def test_a_downstream_with_a_long_past_is_tripped_as_fast(desk, monkeypatch):
+    desk.trip()
+
+    def age(db: sqlite3.Connection) -> None:
+        columns = "role, via, action, target, request, before, after, outcome, reason, prev_hash, hash"
+        db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)"
+            f" INSERT INTO audit (seq, at, actor, {columns}) SELECT i, 1.0, 'ann', {columns}"
+            " FROM n, (SELECT * FROM audit WHERE seq = 1)"
+        )
+        db.execute("UPDATE meta SET value = 60000 WHERE key = 'audit_seq'")
+
+    desk.directory.database.write(age)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watched(db: sqlite3.Connection, function, *args):
+        db.set_progress_handler(count, 100)
+        try:
+            return function(db, *args)
+        finally:
+            db.set_progress_handler(None, 0)
+
+    write = Database.write
+    monkeypatch.setattr(Database, "write", lambda self, *args, **more: write(self, watched, *args, **more))
+    desk.trip(who=BOB)
+    assert 0 < steps < 600
