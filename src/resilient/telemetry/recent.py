@@ -68,11 +68,13 @@ class Recent:
     def reject(self, now: float, number: int) -> None:
         """Count refusals."""
         self._advance(now)
-        self._slots[-1].rejected += number
+        # It may have come late: from a thread that was interrupted between looking at the clock and here.
+        late = min(max(0, self._number - int(now // SLOT)), len(self._slots) - 1)
+        self._slots[-1 - late].rejected += number
 
     def view(self, now: float) -> dict[str, object]:
         """Return rates per second over 10 s, the share of errors, percentiles of a minute, and the history."""
-        self._advance(now)
+        now = self._advance(now)
         slots = list(self._slots)
         last = slots[-_RATE_SLOTS - 1 :]
         seconds = max(1.0, min(now - self._began, _RATE_SLOTS * SLOT + now - self._number * SLOT))
@@ -90,10 +92,14 @@ class Recent:
             "errors": [*missing, *(slot.errors for slot in slots)],
         }
 
-    def _advance(self, now: float) -> None:
+    def _advance(self, now: float) -> float:
+        """Come to a time, and return it; one that is over already, by another thread's look, is the present slot's."""
         number = int(now // SLOT)
-        if number < self._number:  # another clock
+        if number < self._number - SLOTS:  # another clock
             self._number, self._began = number, now
+        elif number < self._number:
+            return self._number * SLOT
         for _ in range(min(SLOTS, number - self._number)):
             self._slots.append(_Slot())
         self._number = number
+        return now

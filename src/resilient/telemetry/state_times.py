@@ -34,7 +34,7 @@ class Followed:
         """Count the time since the last look for the state it was in."""
         if now > self.since:
             self.times[self.state] = self.times.get(self.state, 0.0) + now - self.since
-        self.since = now
+            self.since = now  # else an event that comes late: that time is counted already
 
     def look(self) -> int | None:
         """Return how many calls only an observing hold has let pass so far, None if it was not observed lately."""

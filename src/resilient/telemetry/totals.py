@@ -19,6 +19,9 @@ Value = float | list[float]
 """A counter, or a histogram: the sum, the count, and how many fell into each bucket, the infinite one last."""
 
 _GRID = float(1 << 20)
+_MOST = float(1 << 60)
+"""What no counter reaches."""
+
 _HEAD = 2
 """Sum and count, in front of the buckets."""
 
@@ -221,8 +224,9 @@ def check(metric: str, labels: Iterable[str], kind: Kind | None = None) -> Metri
 
 
 def _number(value: object) -> bool:
-    # No NaN and no infinity: one such page would spoil the sums of the whole host for good.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0
+    # No NaN, and nothing that is infinite or would become so: one such page would spoil the sums of the whole
+    # host for good.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST
 
 
 def _plain(value: Value) -> object:

@@ -1,0 +1,79 @@
+"""Statistics where threads are interrupted at the wrong moment, and where a page holds nonsense."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient import CircuitBreaker, Pipeline
+from resilient.events import Event
+from resilient.telemetry.recent import Recent
+from resilient.telemetry.state_times import StateTimes, found
+from resilient.telemetry.totals import Totals
+
+
+@pytest.mark.parametrize("late", [lambda recent: recent.view(23.999), lambda recent: recent.reject(23.999, 0)])
+def test_who_looked_at_the_clock_before_another_thread_does_not_spoil_the_rates(late):
+    recent, other = Recent(0.0), Recent(0.0)
+    for each in (recent, other):
+        each.add(20.0, 100, 10, {})
+        each.view(24.001)
+    late(recent)
+    assert recent.view(24.002) == other.view(24.002)
+    assert recent.view(31.0) == other.view(31.0)
+
+
+def test_a_refusal_that_comes_late_is_counted_in_its_slot():
+    recent, other = Recent(0.0), Recent(0.0)
+    recent.view(24.001)
+    recent.reject(23.999, 3)
+    recent.reject(24.002, 2)
+    other.reject(23.999, 3)
+    other.reject(24.002, 2)
+    assert recent.view(25.0) == other.view(25.0)
+    assert recent.view(35.0)["rejected_rate"] < recent.view(34.0)["rejected_rate"], "the late ones are over first"
+
+
+def test_a_refusal_from_before_the_history_is_counted_in_its_oldest_slot():
+    recent = Recent(1_000.0)
+    recent.reject(990.0, 5)
+    assert recent.view(1_001.0)["rejected_rate"] == 5.0
+
+
+def test_a_clock_that_is_another_begins_anew():
+    recent = Recent(1_000.0)
+    recent.add(1_000.0, 100, 0, {})
+    recent.view(10.0)
+    recent.add(20.0, 10, 0, {})
+    assert recent.view(20.0)["rate"] <= 11.0
+
+
+def test_the_time_in_all_states_is_the_time_that_passed_when_a_transition_is_heard_late():
+    pipeline = Pipeline("late-news", CircuitBreaker())
+    states = StateTimes()
+    (followed,) = found(pipeline[0].env, "late-news")
+    states.follow([followed])
+    begun = followed.since
+    assert dict(_times(states, begun + 10)) == {"closed": 10.0}
+    states.moved(
+        Event("resilient.breaker.transition", "late-news", {"breaker": followed.label, "to": "open"}), begun + 9
+    )
+    assert dict(_times(states, begun + 12)) == {"open": 2.0}
+
+
+def _times(states: StateTimes, now: float) -> list[tuple[str, float]]:
+    return [(state, round(seconds, 6)) for _, _, state, seconds in states.times(now)]
+
+
+@pytest.mark.parametrize(
+    "value", [1e308, 10**400, -(10**400), float("inf"), float("nan"), 1e30], ids=lambda value: f"{str(value)[:5]}"
+)
+def test_no_number_on_a_page_spoils_the_sums_of_a_host(value):
+    page = {
+        "resilient_faults_total": [[[], value]],
+        "resilient_retry_delay_seconds": [[["orders"], [value, *[1] * 18]]],
+    }
+    sound = Totals()
+    sound.add("resilient_faults_total", (), 2)
+    total = Totals.decode(page)
+    total.merge(sound)
+    assert total == sound
