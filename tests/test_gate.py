@@ -813,6 +813,8 @@ def test_a_hold_counts_for_everybody_once_it_is_placed(clock):
 class Word:
     """A source whose word others change."""
 
+    begun = True
+
     def __init__(self, *entries):
         self.word = [1]
         self.entries = list(entries)

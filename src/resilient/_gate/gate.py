@@ -28,6 +28,10 @@ class Source(Protocol):
     def word(self) -> Sequence[int]:
         """What to compare: its first item differs from `GateGuard.applied` when there may be other holds."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether the first call was."""
+
     def refresh(self, gate: GateGuard) -> None:
         """Have the gate `take` what is in force; begin, if this is the first call. Bounded, and never raises."""
 
@@ -98,7 +102,7 @@ class GateGuard(HeldGate):
 
     def admit(self) -> None:
         """Let a call pass or raise `BreakerOpen`; the way of every call that has no fast path."""
-        state = self.current()
+        state = self.called()
         if state is not OPEN_GATE:
             refusal = state.ask(self._now(), self.env.clock.random)
             if refusal is not None:
@@ -106,19 +110,29 @@ class GateGuard(HeldGate):
 
     def admit_still(self) -> None:
         """Do the same for a call that was let pass before it waited: only who lets nobody pass turns it back."""
-        state = self.current()
+        state = self.called()
         if state is not OPEN_GATE and state.share(self._now()) == 0:
             self.admit()
 
     def current(self) -> Gate:
-        """Return what is in force now, after a look at what other processes have changed."""
+        """Return what is in force now, after a look at what others have changed; who only looks begins nothing."""
         here = source  # it may go while this thread looks at it
-        if here is None:
-            if self.applied is None:  # it went before this gate could ask it
-                self.unsettle()
-        elif here.word[0] != self.applied:
-            here.refresh(self)
+        if here is not None and here.begun:
+            self._compare(here)
         return super().current()
+
+    def called(self) -> Gate:
+        """Do the same for a call, perhaps the first one of this process."""
+        here = source
+        if here is not None:
+            self._compare(here)
+        elif self.applied is None:  # it went before this gate could ask it
+            self.unsettle()
+        return super().current()
+
+    def _compare(self, here: Source) -> None:
+        if here.word[0] != self.applied:
+            here.refresh(self)
 
     @property
     def retries(self) -> bool:

@@ -21,6 +21,7 @@ class Pending:
     """The source of holds until the first call."""
 
     word: Sequence[int] = NO_WORD
+    begun = False
 
     def refresh(self, gate: GateGuard) -> None:
         """Begin, and have the gate take what is in force."""

@@ -78,8 +78,12 @@ def renewing(renewal: Callable[[], None]) -> None:
 
 
 def _before_fork() -> None:
-    for forker in _alive(_forkers):
-        forker.before_fork()
+    told: set[int] = set()
+    # Again, for what others have made while one was waited for.
+    while fresh := [forker for forker in _alive(_forkers) if id(forker) not in told]:
+        for forker in fresh:
+            told.add(id(forker))
+            forker.before_fork()
 
 
 def _after_in_parent() -> None:

@@ -25,6 +25,7 @@ from resilient.control import paths
 from resilient.control.applying import Applying
 from resilient.control.beat import Beat
 from resilient.control.chores import Chores
+from resilient.control.crossing import Crossing
 from resilient.control.directory import Directory
 from resilient.control.errors import ControlUnavailable
 from resilient.control.news import log, tell
@@ -60,6 +61,7 @@ class Agent:
         self._parents: Chores | None = None
         self._beat = Beat(self.beat, _LOOK)
         self._lock = RLock()
+        self._crossing = Crossing()
         self._retry = self._due = 0.0
         self._shown: int | None = None
         live.add(self)
@@ -71,6 +73,11 @@ class Agent:
     def word(self) -> Sequence[int]:
         """What to compare."""
         return self.applying.word
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first call was."""
+        return self._begun
 
     def refresh(self, gate: GateGuard) -> None:
         """Have a gate take what is in force; begin, if this is the first call. Never raises."""
@@ -91,6 +98,7 @@ class Agent:
                 return
             self._beginning = True
             try:
+                self._crossing.enter()
                 news = self._reach()
                 self._chores = self._chores or self._employed()
                 self._beat.start()
@@ -99,6 +107,7 @@ class Agent:
                 self._begun = True
             finally:
                 self._beginning = False
+                self._crossing.leave()
         news()  # when the lock is gone: listeners may call
         if "multiprocessing.util" in sys.modules:  # its children leave without `atexit`
             sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-100)
@@ -211,11 +220,13 @@ class Agent:
     # -- forks ---------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Stop the thread: it may hold locks, and does not live on in the child."""
+        """Stop the thread: it may hold locks, and does not live on in the child. Wait for who begins just now."""
         self._beat.stop()
+        self._crossing.before_fork()
 
     def after_fork(self) -> None:
         """Go on in the parent."""
+        self._crossing.after_fork()
         if self._begun:
             self._beat.start()
 
@@ -225,6 +236,7 @@ class Agent:
         self._begun = self._beginning = self._over = False
         self._parents, self._chores = self._chores or self._parents, None
         self._shown = None
+        self._crossing.renew()
         self._beat.renew()
         self.applying.renew()
 
