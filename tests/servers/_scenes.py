@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
+from resilient.control.locks import release, take
+from resilient.control.paths import DATABASE, LOCK
 from tests.servers._stage import OUTCOMES, Command, Downstream, Load, Scrape, Server, Told, grown, settled, until
 
 
@@ -23,15 +28,53 @@ def warmed(server: Server, workers: set[int]) -> Counter[str]:
     return counted
 
 
-def tripped(load: Told, downstream: Downstream, command: Command, workers: set[int], name: str = "payments") -> float:
-    """Trip while all workers are busy: once the command has returned, nobody begins another call."""
+def tripped(
+    load: Told,
+    downstream: Downstream,
+    command: Command,
+    workers: set[int],
+    name: str = "payments",
+    *,
+    frozen: bool = False,
+) -> float:
+    """Trip while all workers are busy: once the command has returned, nobody begins another call.
+
+    Those that are frozen meanwhile cannot have heard of it from their thread: their next call has to look.
+    """
     until(lambda: workers <= load.pids(outcome="passed"), "every worker makes calls")
+    if frozen:
+        until(lambda: _frozen(workers, command.directory), "all workers are frozen, none of them within a change")
     returned = command.trip(name)
+    for each in workers if frozen else ():
+        os.kill(each, signal.SIGCONT)
     until(lambda: workers <= load.pids(returned, "refused"), "every worker has refused calls")
     assert load.counts(since=returned)["passed"] == 0
     assert downstream.since(returned, name) == []
     assert [each for each in downstream.arrivals if each.name == name], "it had been called before"
     return returned
+
+
+def _frozen(workers: set[int], directory: Path) -> bool:
+    """Freeze processes, unless one of them is just changing the record: nobody else could change it then."""
+    for each in workers:
+        os.kill(each, signal.SIGSTOP)
+    until(lambda: all(_state(each) == "T" for each in workers), "they stand still")
+    try:
+        with closing(sqlite3.connect(directory / DATABASE, timeout=0, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+        lock = take(directory / LOCK, os.getuid())
+    except sqlite3.OperationalError:
+        lock = None
+    if lock is not None:
+        release(lock)
+        return True
+    for each in workers:
+        os.kill(each, signal.SIGCONT)
+    return False
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def released(load: Told, downstream: Downstream, command: Command, workers: int, name: str = "payments") -> None:

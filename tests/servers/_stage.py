@@ -167,6 +167,10 @@ class Command:
 
     env: dict[str, str]
 
+    @property
+    def directory(self) -> Path:
+        return Path(self.env["RESILIENT_CONTROL_DIR"])
+
     def __call__(self, *arguments: str, codes: Collection[int] = (0,)) -> Any:
         """Run it, and return its JSON."""
         done = subprocess.run(
@@ -200,7 +204,7 @@ class Command:
 
     def live(self) -> set[int]:
         """Return the process numbers of those that live."""
-        return {each.data["pid"] for each in read_pages(Path(self.env["RESILIENT_CONTROL_DIR"])) if each.alive}
+        return {each.data["pid"] for each in read_pages(self.directory) if each.alive}
 
 
 @dataclass

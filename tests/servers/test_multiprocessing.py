@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,9 @@ class Pool(Told):
         super().__init__()
         self._scrapes: list[str] = []
         command = [sys.executable, "-m", "tests.servers._pool", way, str(size)]
-        self.process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Pool:
@@ -38,7 +41,8 @@ class Pool(Told):
         try:
             self.process.wait(20)
         finally:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # frozen ones, too
             self._reader.join(20)
             self.process.stdout.close()
 
@@ -72,7 +76,7 @@ def test_children_of_multiprocessing(way: str, tmp_path: Path) -> None:
             parent = pool.process.pid
             until(lambda: len(pool.pids(outcome="passed")) > CHILDREN, "the parent and all children make calls")
             children = pool.pids() - {parent}
-            _scenes.tripped(pool, downstream, command, children)
+            _scenes.tripped(pool, downstream, command, children, frozen=True)
             assert command.live() == {parent, *children}
 
             victim = max(children)
@@ -111,7 +115,7 @@ def test_threads(tmp_path: Path) -> None:
         env = environment(tmp_path / "control", downstream)
         command = Command(env)
         with Pool("threads", 4, env) as pool:
-            _scenes.tripped(pool, downstream, command, {pool.process.pid})
+            _scenes.tripped(pool, downstream, command, {pool.process.pid}, frozen=True)
             assert command.live() == {pool.process.pid}
             with Pool("threads", 8, env) as late:
                 until(lambda: late.counts()["refused"] >= 80, "threads that all begin at once have made calls")
