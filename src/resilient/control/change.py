@@ -145,16 +145,33 @@ class Change:
         message = f"no process has ever used a downstream named {target}{hint} (allow_unknown holds it in advance)"
         refuse("unknown", message, close_matches=close)
 
-    def proposal(self, targets: Iterable[str], mode: str, percent: int = 100, **more: Any) -> Proposal:  # noqa: ANN401
-        """Return what rules are asked about; `without` names a hold that is replaced."""
-        without = more.pop("without", "")
-        opened = standing.forced_open(self.intent(), self.names, self.moment.wall, without)
+    def proposal(
+        self,
+        targets: Iterable[str],
+        mode: str,
+        percent: int,
+        span: tuple[float, float],
+        *,
+        without: str = "",
+        **more: float | None,
+    ) -> Proposal:
+        """Return what rules are asked about.
+
+        Args:
+            targets: The downstreams that it is about.
+            mode: The mode they are to get.
+            percent: Share of calls that is refused.
+            span: From when until when, in seconds since 1970.
+            without: Id of a hold that is replaced.
+            more: As of a `Proposal`.
+
+        """
         return Proposal(
             targets=frozenset(targets),
             mode=mode,
             percent=percent,
             known=frozenset(self.names),
-            forced_open=opened,
+            forced_open=standing.forced_open(self.intent(), self.names, self.moment, span, without),
             **more,
         )
 

@@ -42,7 +42,12 @@ def schedule(change: Change, asked: Planning) -> Receipt:
     hit = {name for name in change.names if window.covers(name)}
     if not hit and not asked.allow_unknown:
         change.known(asked.selector)
-    change.obey(change.proposal(hit or {asked.selector}, asked.mode, asked.percent), asked.break_glass)
+    # A window will also hit names that no process has used yet: those that may never be forced open are known.
+    rules = [rule for rule in rows.rules(change.db) if rule.kind == "never"]
+    named = {name for rule in rules for name in rule.group if window.covers(name) and not set("*?[") & set(name)}
+    span = max(window.starts_at, change.moment.wall), window.ends_at
+    proposal = change.proposal(hit | named or {asked.selector}, asked.mode, asked.percent, span)
+    change.obey(proposal, asked.break_glass)
     window = replace(window, revision=change.revision)
     change.put(window)
     return Receipt(

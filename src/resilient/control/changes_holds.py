@@ -56,6 +56,7 @@ def place(change: Change, asked: Placing) -> Receipt:
         [asked.target],
         asked.mode,
         asked.percent,
+        (change.moment.wall, change.moment.wall + ttl),
         ttl=ttl,
         since=change.since(asked.target),
         without=own.id if own else "",
@@ -125,7 +126,8 @@ def extend(  # noqa: PLR0913 -- those of the request
         revision=change.revision,
     )
     if seconds is not None:
-        change.obey(Proposal(targets=frozenset([hold.target]), ttl=seconds))
+        span = wall, wall + seconds
+        change.obey(change.proposal([hold.target], hold.mode, hold.percent, span, without=hold.id, ttl=seconds))
         changed = replace(changed, expires_at=wall + seconds, ends=now + seconds, boot=boot, ttl=seconds)
     change.put(changed, hold)
     return receipt(change, changed)

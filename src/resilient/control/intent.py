@@ -186,6 +186,7 @@ class Rule:
         kind: "min_available" (at least `n` of a group stay open to calls), "max_forced_open_fraction" (at
             most that share of a group is forced open), "never" (names that nobody forces open), "max_ttl"
             (no hold longer than `seconds`), "wait_period" (`seconds` between two changes of one target).
+            Whatever is placed, extended or planned keeps them at each moment of its time, planned windows included.
         group: Patterns over names of downstreams; all of them by default.
         n: A number of downstreams.
         fraction: A share, 0 to 1.

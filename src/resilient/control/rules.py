@@ -33,7 +33,7 @@ class Proposal:
         percent: Share of calls that is refused.
         ttl: Seconds that a hold is to last, or None.
         known: Names of all downstreams.
-        forced_open: Those that others hold forced open, all calls of them.
+        forced_open: Those that others hold forced open, all calls of them: at each moment while it lasts.
         since: Seconds since the last change of the target, or None.
 
     """
@@ -43,7 +43,7 @@ class Proposal:
     percent: int = 100
     ttl: float | None = None
     known: frozenset[str] = frozenset()
-    forced_open: frozenset[str] = frozenset()
+    forced_open: tuple[frozenset[str], ...] = ()
     since: float | None = None
 
 
@@ -57,19 +57,23 @@ def violations(rules: Iterable[Rule], proposal: Proposal) -> list[dict[str, Any]
 
 
 def _available(rule: Rule, proposal: Proposal) -> dict[str, Any] | None:
+    if not _opens(proposal):
+        return None
     group, opened = _after(rule, proposal)
     left, needed = len(group) - len(opened), rule.n or 0
-    if not _opens(proposal) or left >= needed:
+    if left >= needed:
         return None
     message = f"{len(opened)} of {len(group)} in {_named(rule)} would be forced open, {left} left; {needed} must stay"
     return {"message": message, "forced_open": len(opened), "size": len(group), "left": left, "n": needed}
 
 
 def _fraction(rule: Rule, proposal: Proposal) -> dict[str, Any] | None:
+    if not _opens(proposal):
+        return None
     group, opened = _after(rule, proposal)
     most = rule.fraction or 0.0
     share = len(opened) / len(group)
-    if not _opens(proposal) or share <= most:
+    if share <= most:
         return None
     message = (
         f"{len(opened)} of {len(group)} in {_named(rule)} would be forced open, {share:.3g}; at most {most:g} may be"
@@ -114,9 +118,10 @@ def _opens(proposal: Proposal) -> bool:
 
 
 def _after(rule: Rule, proposal: Proposal) -> tuple[set[str], set[str]]:
-    """Return the members of a rule's group, and those of them that would be forced open."""
+    """Return the members of a rule's group, and those of them that would be forced open at the worst moment."""
     group = {name for name in proposal.known | proposal.targets if rule.covers(name)}
-    return group, group & (proposal.forced_open | proposal.targets)
+    opened = [group & (others | proposal.targets) for others in proposal.forced_open or (frozenset(),)]
+    return group, max(opened, key=len)
 
 
 def _named(rule: Rule) -> str:

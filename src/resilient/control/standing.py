@@ -35,13 +35,16 @@ def in_force(intent: Intent, target: str, wall: float) -> list[Hold | Window]:
     return [*holds, *(window for window in intent.windows if window.active(wall) and window.covers(target))]
 
 
-def forced_open(intent: Intent, names: Iterable[str], wall: float, without: str = "") -> frozenset[str]:
-    """Return the downstreams that are forced open for all calls.
+def forced_open(
+    intent: Intent, names: Iterable[str], moment: Moment, span: tuple[float, float], without: str = ""
+) -> tuple[frozenset[str], ...]:
+    """Return which downstreams are forced open for all calls: at the start of a span, and at each later change.
 
     Args:
         intent: What operators want.
         names: The downstreams to look at.
-        wall: Seconds since 1970.
+        moment: The present.
+        span: From when until when, in seconds since 1970.
         without: Id of a hold that is left out.
 
     """
@@ -49,9 +52,17 @@ def forced_open(intent: Intent, names: Iterable[str], wall: float, without: str 
     def opened(entry: Hold | Window) -> bool:
         return entry.mode == "forced_open" and entry.percent == 100 and entry.id != without  # noqa: PLR2004
 
-    held = {hold.target for hold in intent.holds if opened(hold)}
-    windows = [window for window in intent.windows if window.active(wall) and opened(window)]
-    return frozenset(held.union(name for name in names if any(window.covers(name) for window in windows)))
+    start, end = span
+    held = [(hold.target, moment.wall + moment.left(hold)) for hold in intent.holds if opened(hold)]
+    windows = [each for each in intent.windows if opened(each) and each.starts_at < end and each.ends_at > start]
+    hit = {each.id: {name for name in names if each.covers(name)} for each in windows}
+    starts = {start, *(each.starts_at for each in windows if each.starts_at > start)}  # more are open only from there
+    return tuple(
+        frozenset(target for target, until in held if until > at).union(
+            *(hit[each.id] for each in windows if each.active(at))
+        )
+        for at in sorted(starts)
+    )
 
 
 def etag(db: sqlite3.Connection, target: str, moment: Moment) -> str:
