@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import trio
@@ -32,6 +32,8 @@ from resilient import (
     Timeout,
     provenance,
 )
+from resilient._weave import inlays
+from resilient._weave.inlays import Inlay
 from resilient.telemetry.statistics import Statistics
 from resilient.testing import FakeClock, isolated, use
 from tests.telemetry._statistics import ATTEMPTS, CALLS, counts, measured
@@ -296,6 +298,26 @@ def test_nothing_is_woven_in_before_or_after() -> None:
     with measured():
         assert "tries_00" in pipeline.source()
     assert (pipeline.source(), pipeline.source("async")) == before
+
+
+def test_a_call_that_begins_while_measuring_starts_or_stops_is_as_good_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    got = []
+
+    def and_call(change: Callable[[Inlay], None]) -> Callable[[Inlay], None]:
+        def changed(inlay: Inlay) -> None:
+            change(inlay)
+            got.append(guarded("four"))
+
+        return changed
+
+    with isolated():
+        guarded = Pipeline("meanwhile", Retry(attempts=2))(len)
+        monkeypatch.setattr(inlays, "add", and_call(inlays.add))
+        monkeypatch.setattr(inlays, "remove", and_call(inlays.remove))
+        statistics = Statistics()
+        statistics.start()
+        statistics.stop()
+    assert got == [4, 4, 4, 4]
 
 
 def test_functions_decorated_before_are_measured_and_so_are_those_in_flight_left_alone() -> None:

@@ -108,7 +108,7 @@ class Statistics:
                 self._fold(())
                 self._unsubscribe()
                 self._unsubscribe = None
-                for inlay in self._inlays:
+                for inlay in reversed(self._inlays):  # what is around an attempt counts on what is around its call
                     inlays.remove(inlay)
 
     @property
