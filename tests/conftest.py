@@ -45,6 +45,7 @@ LONG = (
     "tests/cli/test_doctor.py",
     "tests/cli/test_places.py",
     "tests/cli/test_with_apps.py",
+    "tests/control/test_agent.py",
     "tests/idempotency/test_book.py",
     "tests/idempotency/test_crashes.py",
     "tests/idempotency/test_end_to_end.py",

@@ -79,10 +79,12 @@ class Applying:
     def use(self, directory: Directory | None) -> None:
         """Read from another directory, or from none; what is in force stays until it is read."""
         with self._lock:
-            self.directory = directory
+            before, self.directory = self.directory, directory
             self.word = NO_WORD if directory is None else directory.epoch.word
             self._loaded = self._done = None
             self._failed = -math.inf
+        if before is not None:
+            before.close()
 
     def renew(self) -> None:
         """Start afresh in a forked child."""

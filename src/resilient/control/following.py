@@ -209,7 +209,6 @@ class Agent:
         """Go over to the directory that has the name now, or on without one."""
         self.problem = "it was removed or replaced"
         tell("resilient.control.lost", directory=str(directory.path), problem=self.problem)
-        directory.close()
         self._reach()()
         if self.applying.directory is not None:
             # Not yet shown: the page of before belongs to the old directory, and is left behind first.
