@@ -1,6 +1,7 @@
-"""An application that has a name in the environment, before its first call: control begins with that call.
+"""An application that has a name in the environment: control is configured when its first pipeline is made.
 
-Not earlier: a server that loads the application and then forks must not have a thread yet.
+It begins with the first call, not earlier: a server that loads the application and then forks must not have a
+thread yet. But what it measures is woven in by then, so that the first call counts, too.
 """
 
 from __future__ import annotations
@@ -18,25 +19,40 @@ VARIABLE: Final = "RESILIENT_APP"
 
 
 class Pending:
-    """The source of holds until the first call."""
+    """The source of holds until control is configured."""
 
     word: Sequence[int] = NO_WORD
     begun = False
 
     def refresh(self, gate: GateGuard) -> None:
-        """Begin, and have the gate take what is in force."""
+        """Configure, and have the gate ask who is in charge then."""
+        self.configure()
+        here = _gate.source
+        if here is None or here is self:
+            gate.unsettle()
+        else:
+            here.refresh(gate)
+
+    def configure(self) -> None:
+        """Hand over to the agent of this process; without a usable name to nobody."""
         try:
             from resilient.control import agent  # noqa: PLC0415 -- only an application with a name pays for it
 
-            agent.configure(os.environ[VARIABLE]).refresh(gate)
+            agent.configure_by_environment(os.environ.get(VARIABLE, ""))
         except Exception as fault:  # noqa: BLE001 -- a fault of ours never fails a call
             faults.report(Pending, fault)
             if _gate.source is self:  # others ask nobody, either, once they have looked
                 _gate.install(None)
-            gate.unsettle()
 
 
 def expect() -> None:
     """Have control begin with the first call, if the environment names the application."""
     if os.environ.get(VARIABLE):
         _gate.install(Pending())
+
+
+def configure() -> None:
+    """Configure what is expected, now that there is a pipeline."""
+    here = _gate.source
+    if isinstance(here, Pending):
+        here.configure()

@@ -18,6 +18,7 @@ from resilient.telemetry.statistics import PROCESS
 __all__ = ["configure", "current", "stop", "write_page"]
 
 _agent: Agent | None = None
+_by_environment = False
 _lock = RLock()
 
 
@@ -36,7 +37,9 @@ def configure(app: str, *, directory: str | os.PathLike[str] | None = None, stat
     global _agent  # noqa: PLW0603 -- one for the process
     name = paths.app_name(app)
     _check.flag("statistics", statistics)
-    with _lock:  # the first calls of several threads come here, too
+    with _lock:  # the first pipelines of several threads come here, too
+        if _agent is not None and _by_environment and not _agent.begun:
+            stop()  # what the code says counts, as long as nothing has happened
         if _agent is not None:
             if (_agent.app, _agent.asked, _agent.statistics) != (name, directory, statistics):
                 told = f"{_agent.app!r} with the same settings, as configured before; or stop() first"
@@ -49,11 +52,26 @@ def configure(app: str, *, directory: str | os.PathLike[str] | None = None, stat
         return _agent
 
 
+def configure_by_environment(app: str) -> None:
+    """Do the same, by the name that stands in the environment, unless the code has spoken.
+
+    Raises:
+        ConfigError: If the name is none.
+
+    """
+    global _by_environment  # noqa: PLW0603 -- one for the process
+    with _lock:
+        if _agent is None:
+            configure(app)
+            _by_environment = True
+
+
 def stop() -> None:
     """Go on without a control directory; what other processes hold is let go of here."""
-    global _agent
+    global _agent, _by_environment  # noqa: PLW0603
     with _lock:
         agent, _agent = _agent, None
+        _by_environment = False
         if agent is None:
             return
         agent.end()

@@ -197,7 +197,7 @@ def metrics(name: str, value: object, _: Path) -> bool | str:
     """Accept true, false or "public"."""
     if not isinstance(value, bool) and value != "public":
         raise refuse(name, value, 'true, false or "public"')
-    return cast("bool | str", value)
+    return value
 
 
 def states(name: str, value: object, folder: Path) -> tuple[str, ...]:
