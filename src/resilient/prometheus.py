@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -116,7 +117,7 @@ class Collector:
         shown_by_page = write_own_page()
         totals, everyone = host_totals(directory)
         if not shown_by_page:
-            totals.merge(_of_admin())
+            totals.merge(_of_admin(directory.path))
         pages = [page for page in everyone if page.alive]
         shown = gauges([page.data for page in pages], totals.downstreams())
         _processes(shown, pages)
@@ -151,9 +152,11 @@ def write_own_page() -> bool:
     return agent.write_page()
 
 
-def _of_admin() -> Totals:
+def _of_admin(path: Path) -> Totals:
     """Return what the admin API of this process has counted, where no page tells it: a server of its own has none."""
-    counted = PROCESS.totals().encode()
+    from resilient.control.telling import untold  # noqa: PLC0415 -- only with a control directory
+
+    counted = untold(path, PROCESS.totals()).encode()
     return Totals.decode({name: series for name, series in counted.items() if name.startswith("resilient_admin_")})
 
 

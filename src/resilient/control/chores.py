@@ -17,6 +17,7 @@ from resilient.control.keeper import Keeper
 from resilient.control.news import tell
 from resilient.control.page import OwnPage
 from resilient.control.snapshot import Showing
+from resilient.control.telling import Telling
 from resilient.events import Event
 from resilient.telemetry.statistics import PROCESS
 
@@ -67,7 +68,8 @@ class Chores:
         self.errors: dict[str, int] = {}
         self._applying = applying
         self._statistics = PROCESS if statistics else None
-        self._showing = Showing(self.identity, self._statistics)
+        self._telling = None if self._statistics is None else Telling(self._statistics)
+        self._showing = Showing(self.identity, self._telling)
         self._page: OwnPage | None = None
         self._keeper: Keeper | None = None
         self._heard: deque[tuple[float, Event]] = deque(maxlen=_MOST)
@@ -174,6 +176,8 @@ class Chores:
             message = "there is no control directory"
             raise OSError(message)
         with self._lock:
+            if self._telling is not None:
+                self._telling.use(directory.path)
             if self._page is not None and not self._page.intact():
                 self._page.close()
                 self._page = None
@@ -181,6 +185,8 @@ class Chores:
                 first = self._showing.encode(self._applying.intent.revision, self._counted())
                 self._page = OwnPage(directory.path, self.identity.instance, first=first)
             self._showing.show(self._page, self._applying.intent.revision, self._counted())
+            if self._telling is not None:
+                self._telling.shown()
 
     def _keep(self) -> None:
         directory = self._applying.directory

@@ -22,6 +22,7 @@ from threading import Lock
 from resilient import _check
 from resilient import clock as _clock
 from resilient._runtime import live
+from resilient.control.births import births
 
 __all__ = ["FOLDER", "SIZE", "OwnPage"]
 
@@ -85,13 +86,14 @@ class OwnPage:
         self._fd = -1
         folder = _folder(self.path.parent)
         try:
-            self._create(folder, first)
+            with births.lock:
+                self._create(folder, first)
+                live.add(self)
         except BaseException:
             self.close()
             raise
         finally:
             os.close(folder)
-        live.add(self)
 
     def _create(self, folder: int, first: bytes) -> None:
         import fcntl  # noqa: PLC0415 -- not on Windows
@@ -99,6 +101,7 @@ class OwnPage:
         name = f".{self.instance}{NEW}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(name, flags, 0o600, dir_fd=folder)
+        births.fds.add(self._fd)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _allocate(self._fd)
@@ -155,15 +158,14 @@ class OwnPage:
         """Let go of the page, as death would: the keeper adds it up and removes it."""
         with self._lock:
             fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
+            if fd >= 0 and self.pid == os.getpid():
+                births.release(fd)
 
     def close_inherited(self) -> None:
-        """Let go of the parent's page, in a forked child; the parent keeps it."""
+        """Let go of the parent's page, in a forked child, where its descriptor is closed already."""
         self._lock = Lock()  # the old one may be held by a thread that is not here
         if self.pid != os.getpid():
-            # Closing keeps the parent's lock; unlocking would take it from the parent.
-            self.close()
+            self._fd = -1
 
     def renew(self) -> None:
         """Let go, in a forked child."""

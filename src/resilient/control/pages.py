@@ -108,7 +108,7 @@ def read_page(path: Path, folder: int) -> PageView | None:
             message = f"{path.name} is no plain file of uid {owner}"
             raise Unreadable(message)
         alive = locked(fd)  # before reading: the text of a dead one is then its last
-        text = read_text(fd, path.name)
+        text = read_text(fd, path.name, _TRIES if alive else 1)
     finally:
         os.close(fd)
     return None if text is None else _view(path, text, alive=alive)
@@ -126,8 +126,13 @@ def locked(fd: int) -> bool:
     return False
 
 
-def read_text(fd: int, name: str) -> bytes | None:
+def read_text(fd: int, name: str, tries: int = 1) -> bytes | None:
     """Return the newest whole text of an open page, or None if there never was one.
+
+    Args:
+        fd: A descriptor of the page.
+        name: What the error calls it.
+        tries: Looks at most; a page that nobody writes any more needs but one.
 
     Raises:
         Unreadable: If it is no page, or no whole text was met in a number of looks.
@@ -137,7 +142,7 @@ def read_text(fd: int, name: str) -> bytes | None:
     if len(begin) != HEAD.size or HEAD.unpack(begin) != (MAGIC, LAYOUT):
         message = f"{name} is no page of this layout"
         raise Unreadable(message)
-    for look in range(_TRIES):
+    for look in range(tries):
         if look:
             SYSTEM.sleep(0.0005 * look)
         heads = [_head(fd, offset) for offset in SLOTS]
@@ -149,7 +154,7 @@ def read_text(fd: int, name: str) -> bytes | None:
             text = None if number % 2 or not number else _slot(fd, head, offset)
             if text is not None:
                 return text
-    message = f"{name} was torn in {_TRIES} looks"
+    message = f"{name} was torn in {tries} looks"
     raise Unreadable(message)
 
 

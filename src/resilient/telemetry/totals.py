@@ -125,6 +125,19 @@ class Totals:
             else:
                 self.add(metric, labels, value)
 
+    def less(self, other: Totals) -> Totals:
+        """Return by how much this is more than an earlier state of it; what has not grown is left out."""
+        more = Totals()
+        for metric, labels, value in self.items():
+            before = other.series(metric).get(labels)
+            if isinstance(value, list):
+                grown = value if before is None else [a - b for a, b in zip(value, before, strict=True)]  # type: ignore[arg-type]
+                if grown[1] > 0:
+                    more._gather(metric, labels, grown)
+            elif value > (before or 0.0):  # type: ignore[operator]
+                more.add(metric, labels, value - (before or 0.0))  # type: ignore[operator]
+        return more
+
     def capped(self, names: Collection[str]) -> Totals:
         """Return the same with every downstream but these counted as `_other`."""
         kept = Totals()

@@ -1,0 +1,133 @@
+"""Pages: what a process told is told once, whatever it does; a fork at the wrong moment leaves no ghost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from resilient.control import births
+from resilient.control import page as pages_made
+from resilient.control.page import OwnPage
+from resilient.control.pages import read_pages
+from resilient.telemetry.totals import Totals
+
+AGAIN = """
+import sys
+from resilient import Pipeline, control
+from resilient.control.directory import Directory
+from resilient.control.keeper import Keeper
+from resilient.control.retained import host_totals
+
+def counted():
+    totals, _ = host_totals(directory)
+    return totals.value("resilient_call_duration_seconds", ("orders", "success", ""))[1]
+
+path = sys.argv[1]
+directory = Directory(path, create=True)
+orders = Pipeline("orders")
+told = []
+for turn in range(3):
+    agent = control.configure("shop", directory=path)
+    for _ in range(5):
+        orders.call(len, "x")
+    assert agent.show()
+    told.append(counted())
+    control.stop()
+    told.append(counted())
+    if turn == 1:
+        Keeper(directory).tick()
+        told.append(counted())
+print(told)
+"""
+
+
+def test_what_a_process_counted_is_told_once_however_often_control_begins_in_it(tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", AGAIN, str(tmp_path / "control")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert said.stdout.strip() == str([5, 5, 10, 10, 10, 15, 15]), said.stderr
+
+
+def test_totals_less_an_earlier_state_are_what_was_added_since():
+    before = Totals()
+    before.add("resilient_call_fallbacks_total", ("orders", "fallback"), 2)
+    before.add("resilient_faults_total", (), 1)
+    before.observe("resilient_retry_delay_seconds", ("orders",), 0.3)
+    after = before.copy()
+    since = Totals()
+    for totals in (after, since):
+        totals.add("resilient_call_fallbacks_total", ("orders", "fallback"), 3)
+        totals.add("resilient_call_fallbacks_total", ("stock", "fallback"), 1)
+        totals.observe("resilient_retry_delay_seconds", ("orders",), 0.1)
+        totals.observe("resilient_retry_delay_seconds", ("stock",), 7.0)
+    assert after.less(before) == since
+    assert after.less(Totals()) == after
+    assert after.less(after) == Totals()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_another_thread_makes_the_page_keeps_no_dead_process_alive(tmp_path, monkeypatch):
+    begun, made = threading.Event(), []
+    allocate = pages_made._allocate
+
+    def slow(fd: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        allocate(fd)
+
+    monkeypatch.setattr(pages_made, "_allocate", slow)
+    thread = threading.Thread(target=lambda: made.append(OwnPage(tmp_path, "me", first=b'{"v":1}')))
+    thread.start()
+    assert begun.wait(5)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        thread.join(5)
+        assert [view.alive for view in read_pages(tmp_path)] == [True]
+        made[0].close()
+        assert [view.alive for view in read_pages(tmp_path)] == [False]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_fork_waits_for_no_thread_for_ever(tmp_path, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    monkeypatch.setattr(pages_made, "_allocate", lambda _: (begun.set(), go.wait(10)))
+    monkeypatch.setattr(births, "_PATIENCE", 0.05)
+    thread = threading.Thread(target=lambda: OwnPage(tmp_path, "me").close())
+    thread.start()
+    try:
+        assert begun.wait(5)
+        births.births.before_fork()
+        births.births.after_fork()
+    finally:
+        go.set()
+        thread.join(5)
+    OwnPage(tmp_path, "another").close()
+
+
+def test_a_damaged_page_of_a_dead_process_costs_no_reader_time(tmp_path, monkeypatch):
+    page = OwnPage(tmp_path, "me", first=b'{"v":1}')
+    page.write(b'{"v":1}')
+    page.close()
+    damaged = bytearray(page.path.read_bytes())
+    for slot in pages_made.SLOTS:
+        damaged[slot + pages_made.SLOT.size] ^= 0xFF
+    page.path.write_bytes(damaged)
+    slept = []
+    monkeypatch.setattr("resilient.control.pages.SYSTEM.sleep", slept.append, raising=False)
+    assert read_pages(tmp_path) == []
+    assert slept == []
