@@ -92,7 +92,7 @@ def released(load: Told, downstream: Downstream, command: Command, workers: int,
 def respawned(server: Server, counted: Counter[str], workers: set[int], command: Command) -> Scrape:
     """Kill a worker: its successor starts tripped, and no counter that any worker shows goes back."""
     scrape: Callable[[], Scrape] = lambda: Scrape.of(server.get("/metrics"))  # noqa: E731
-    before = settled(scrape, counted, len(workers))
+    before = settled(scrape, counted)
     victim = max(workers)
     os.kill(victim, signal.SIGKILL)
     until(lambda: server.attempt("/pid").get("pid", victim) not in workers, "a new worker answers", 20)
@@ -103,7 +103,7 @@ def respawned(server: Server, counted: Counter[str], workers: set[int], command:
         fresh.add(told["pid"])
         assert told["passed"] == 0
         assert told["refused"] == 10
-    after = settled(scrape, counted, len(workers | fresh))
+    after = settled(scrape, counted)
     assert grown(before, after) == []
     until(lambda: victim not in command.live(), "nobody lists the dead worker", 2.5)
     return after

@@ -319,16 +319,12 @@ def grown(before: Scrape, after: Scrape) -> list[str]:
     ]
 
 
-def settled(scrape: Callable[[], Scrape], told: Mapping[str, int], first: int, seconds: float = 2.5) -> Scrape:
-    """Scrape until the sums are what callers were told; two seconds of quiet are promised to be enough.
-
-    The very first calls of a process, which switch its statistics on, are not measured: `first` of them at most.
-    """
+def settled(scrape: Callable[[], Scrape], told: Mapping[str, int], seconds: float = 2.5) -> Scrape:
+    """Scrape until the sums are what callers were told; two seconds of quiet are promised to be enough."""
     deadline = time.monotonic() + seconds
     while True:
         seen = scrape()
-        missing = {outcome: told[outcome] - count for outcome, count in seen.calls().items()}
-        if min(missing.values()) >= 0 and sum(missing.values()) <= first:
+        if all(told[outcome] == count for outcome, count in seen.calls().items()):
             return seen
         assert time.monotonic() < deadline, f"scraped {seen.calls()}, callers were told {dict(told)}"
         time.sleep(0.1)
