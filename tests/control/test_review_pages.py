@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,16 @@ import pytest
 
 from resilient.control import births
 from resilient.control import page as pages_made
+from resilient.control.directory import Directory
+from resilient.control.keeper import Keeper
+from resilient.control.operations import Operations
+from resilient.control.overview import overview
 from resilient.control.page import OwnPage
 from resilient.control.pages import read_pages
+from resilient.control.retained import host_totals
 from resilient.telemetry.totals import Totals
+from tests.control._record import ANN
+from tests.control._rows import Shown, row
 
 AGAIN = """
 import sys
@@ -131,3 +139,42 @@ def test_a_damaged_page_of_a_dead_process_costs_no_reader_time(tmp_path, monkeyp
     monkeypatch.setattr("resilient.control.pages.SYSTEM.sleep", slept.append, raising=False)
     assert read_pages(tmp_path) == []
     assert slept == []
+
+
+ODD = (
+    {"downstreams": None},
+    {"downstreams": [1]},
+    {"downstreams": {"x": None}},
+    {"downstreams": {"x": {}}},
+    {"downstreams": {"x": {"state": ["open"], "holds": 5, "share": "all", "budget": {}}}},
+    {"downstreams": {"x": row("open", since="noon", live={"rate": "z", "in_flight": [], "p50": {}, "history": ["a"]})}},
+    {"downstreams": {"x": {"state": "open", "breakers": 5, "bulkheads": {"b": 1}, "rate_limits": [], "live": 7}}},
+    {"downstreams": {"a\n\x1b[2J": row("open"), "\ud800": row("open"), "": row("open"), "x" * 201: row("open")}},
+    {"applied": "x", "errors": 5, "app": 5, "totals": [1]},
+    {"started": "x", "heartbeat": "x", "beat": "y"},
+    {"started": 1e300, "totals": {"resilient_faults_total": 5}},
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_a_page_that_says_odd_things_keeps_nobody_from_anything(tmp_path, odd):
+    directory = Directory(tmp_path / "control", create=True)
+    sane = Shown(directory.path, "sane", mail=row("open"))
+    other = Shown(directory.path, "odd")
+    other.data.update(odd)
+    assert other.own.write(json.dumps(other.data).encode())
+    operations = Operations(directory)
+    keeper = Keeper(directory)
+    receipt = operations.place("mail", "forced_open", reason="a test", ttl=60, who=ANN)
+    assert operations.converge(receipt.revision, 0).required == 2
+    seen = overview(directory, now=time.time())
+    assert {each["name"] for each in seen["downstreams"]} <= {"mail", "x"}
+    assert len(seen["processes"]) == 2
+    host_totals(directory)
+    assert keeper.tick()
+    other.die()
+    assert keeper.tick()
+    assert [view.instance for view in read_pages(directory.path)] == ["sane"]
+    sane.die()
+    keeper.close()
+    directory.close()

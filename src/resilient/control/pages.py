@@ -16,6 +16,7 @@ from resilient import faults
 from resilient.clock import SYSTEM
 from resilient.control.host import boot
 from resilient.control.page import FOLDER, HEAD, LAYOUT, MAGIC, MOST, PACKED, SLOT, SLOTS, SUFFIX
+from resilient.control.sound import sound
 
 __all__ = ["PageView", "read_pages"]
 
@@ -193,7 +194,7 @@ def _view(path: Path, text: bytes, *, alive: bool) -> PageView:
     if not isinstance(data, dict) or data.get("v") != VERSION:
         message = f"{path.name} is of another format than version {VERSION}"
         raise Unreadable(message)
-    return PageView(path.name.removesuffix(SUFFIX), alive, data, _age(data), path)
+    return PageView(path.name.removesuffix(SUFFIX), alive, sound(data), _age(data), path)
 
 
 def _age(data: Mapping[str, Any]) -> float:
