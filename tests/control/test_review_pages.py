@@ -147,7 +147,15 @@ ODD = (
     {"downstreams": {"x": None}},
     {"downstreams": {"x": {}}},
     {"downstreams": {"x": {"state": ["open"], "holds": 5, "share": "all", "budget": {}}}},
-    {"downstreams": {"x": row("open", since="noon", live={"rate": "z", "in_flight": [], "p50": {}, "history": ["a"]})}},
+    {
+        "downstreams": {
+            "x": row(
+                "open",
+                since="noon",
+                live={"rate": "z", "in_flight": [], "p50": {}, "history": ["a"], "errors": 7, "p90": [1]},
+            )
+        }
+    },
     {"downstreams": {"x": {"state": "open", "breakers": 5, "bulkheads": {"b": 1}, "rate_limits": [], "live": 7}}},
     {"downstreams": {"a\n\x1b[2J": row("open"), "\ud800": row("open"), "": row("open"), "x" * 201: row("open")}},
     {"applied": "x", "errors": 5, "app": 5, "totals": [1]},

@@ -12,6 +12,8 @@ __all__ = ["sound"]
 
 _LONGEST: Final = 200
 _TABLES: Final = ("breakers", "bulkheads", "rate_limits")
+_HISTORIES: Final = ("history", "errors")
+_PLAIN: Final = frozenset({int, float, type(None), list})
 _ENDLESS: Final = 1e11
 """Seconds since 1970 that no calendar can show."""
 
@@ -34,10 +36,17 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(row.get("state"), str):
         row["state"] = "closed"
     for key in _TABLES:
-        if key in row:
+        if row.get(key):  # most are empty
             row[key] = {label: part for label, part in _table(row[key]).items() if isinstance(part, dict)}
-    if "live" in row:
-        row["live"] = {key: value for key, value in _table(row["live"]).items() if _figures(value)}
+    live: Any = row.get("live")
+    if live is not None and not (isinstance(live, dict) and {*map(type, live.values())} <= _PLAIN):
+        row["live"] = live = {key: value for key, value in _table(live).items() if type(value) in _PLAIN}
+    for key in [key for key, value in (live or {}).items() if type(value) is list]:
+        if key not in _HISTORIES or not _summable(live[key]):
+            del live[key]
+    for key in _HISTORIES:
+        if live and not isinstance(live.get(key, []), list):
+            del live[key]
     for key in ("share", "budget"):
         if key in row and not _number(row[key]):
             row[key] = 1.0 if key == "share" else None
@@ -64,9 +73,7 @@ def _time(value: object) -> object:
     return value if _number(value) else None
 
 
-def _figures(value: object) -> bool:
-    if not isinstance(value, list):
-        return value is None or _number(value)
+def _summable(value: list[Any]) -> bool:
     try:
         return _number(sum(value))  # faster than to look at each
     except TypeError:
