@@ -65,7 +65,8 @@ def test_the_same_application_in_two_places_is_explained_by_the_environment(plac
 def test_without_a_directory_it_says_where_none_was_found(tmp_path):
     done = here("doctor", "--dir", str(tmp_path / "nowhere"))
     assert done.code == 5
-    assert "fail" in done.out
+    assert done.out.count("fail") == 2  # the finding, and the sum
+    assert f"{tmp_path / 'nowhere'} does not exist" in done.out
 
 
 def test_a_process_that_was_killed_is_told_until_somebody_adds_it_up(place):

@@ -66,10 +66,12 @@ def test_of_several_none_is_taken_until_one_is_named(temp, look):
         assert look("status", *words, **more).out.splitlines()[-1].endswith(str(other))
 
 
-def test_where_there_is_none_it_says_how_one_is_made(look):
+def test_where_there_is_none_it_says_how_one_is_made(temp, look):
     done = look("status")
     assert (done.code, done.out) == (5, "")
     assert "RESILIENT_APP" in done.err
+    told = look("doctor", "-o", "json").json
+    assert f"looked in {temp / f'resilient-{os.geteuid()}'}" in " ".join(each["finding"] for each in told)
 
 
 def test_an_app_that_is_not_there_is_told_with_those_that_are(temp, look):

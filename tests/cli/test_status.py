@@ -62,7 +62,13 @@ def test_show_tells_everything_about_one(two):
     place, (one, _) = two
     done = here("show", "search", "--dir", str(place))
     assert done.out.startswith("search is open, for 2h")
-    for part in ("5 failures in a row", "failure_rate 0.62, threshold 0.5", "p99 1.30s", f"{one}: open, 118/s"):
+    for part in (
+        "5 failures in a row",
+        "open: 62 % of 40 calls failed (opens at 50 % of 20 or more)",
+        "9 of 20 places taken",
+        "p99 1.30s",
+        f"{one}: open, 118/s",
+    ):
         assert part in done.out
     found = here("show", "payments", "--dir", str(place), "-o", "json").json
     assert found["name"] == "payments"

@@ -111,11 +111,13 @@ def release(  # noqa: PLR0913 -- one for each option
     wait: Wait = "2s",
 ) -> None:
     """End holds: calls come back in steps, over a minute. The holds of others stay, unless one is named by --id."""
+    stepwise: list[str] = []
 
     def end(target: str, dry: bool) -> Receipt:  # noqa: FBT001 -- called in one place
         receipt = session.operations.release(target, who=session.who(), hold_id=hold, reason=reason, dry_run=dry)
         if not dry:
             session.paper.note(*_staying(_held(session, target)))
+            stepwise.extend(_returning(session, receipt))
         return receipt
 
     def held(target: str) -> bool:
@@ -123,7 +125,10 @@ def release(  # noqa: PLR0913 -- one for each option
         return any(each.id == hold for each in found) if hold else bool(_mine(session, _held(session, target)))
 
     change = Change(verb="release", done="released", make=end, dry_run=dry_run, wait=wait, concerns=held)
-    change.carry_out(session, name)
+    try:
+        change.carry_out(session, name)
+    finally:
+        session.paper.note(*stepwise[:1])
 
 
 def retries(  # noqa: PLR0913 -- one for each option
@@ -177,6 +182,14 @@ def _held(session: Session, target: str, *, retries: bool = False) -> list[Hold]
 def _mine(session: Session, holds: list[Hold]) -> list[Hold]:
     who = session.who()
     return [each for each in holds if each.actor == who.actor]
+
+
+def _returning(session: Session, receipt: Receipt) -> list[str]:
+    """Return how the calls come back after a hold that refused all of them, if nothing else refuses them still."""
+    ended = session.operations.hold(receipt.id)
+    if (ended.mode, ended.percent, receipt.effective) != ("forced_open", ALL, "auto"):
+        return []
+    return ["Calls come back in steps: 5 %, 25 %, 50 %, 20 s each, then all. `resilient status -w` shows it."]
 
 
 def _staying(holds: list[Hold]) -> list[str]:

@@ -33,10 +33,13 @@ def doctor(session: Session) -> None:
         reason = places.why(session.options.dir, session.options.app)
         findings.append(Finding("ok", "directory", f"{path}, {reason}"))
     except Stop as stop:
-        findings.append(Finding("fail", "directory", stop.message, " ".join(stop.hints)))
+        findings.append(Finding("fail", "directory", stop.message, "; ".join(each.strip() for each in stop.hints)))
     unreachable = path is None
     findings += _safely("other directories", lambda: checks.elsewhere(path))
-    if path is not None:
+    if path is not None and not path.exists():
+        findings += checks.grounds(path)
+        unreachable = True
+    elif path is not None:
         findings += _safely("permissions", lambda: checks.grounds(path))
         try:
             session.directory  # noqa: B018 -- opened here, so that what is wrong with it is one finding

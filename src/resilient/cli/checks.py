@@ -51,6 +51,10 @@ class Finding:
 
 def grounds(path: Path) -> Iterator[Finding]:
     """Look at the place itself: rights, file system, room."""
+    if not path.exists():
+        advice = "An application makes it at its first call, if RESILIENT_APP is set or control.configure() was called."
+        yield Finding("fail", "permissions", f"{path} does not exist", advice)
+        return
     try:
         private.checked(path, foreign=True)
         yield Finding("ok", "permissions", f"{path} is private to {private.owner_name(path.lstat().st_uid)}")
@@ -187,7 +191,8 @@ def elsewhere(path: Path | None) -> Iterator[Finding]:
         else:
             yield Finding("ok", "other directories", what, f"To look there: --dir {each.path}")
     if not others:
-        yield Finding("ok", "other directories", "none that this user can see")
+        looked = listed([str(each) for each in paths.places()])
+        yield Finding("ok", "other directories", f"none that this user can see; looked in {looked}")
 
 
 def _difference(other: Path) -> str:

@@ -49,7 +49,8 @@ def refusal(refused: Refused) -> list[str]:
         return _invalid(refused)
     violations = refused.details.get("violations", ())
     lines = [f"Refused: {refused.message.replace('allow_unknown', '--allow-unknown')}"]
-    lines += [f"  rule {each.get('rule', '?')}: {each.get('message', each)}" for each in violations]
+    if len(violations) > 1:  # a single one is what the sentence says
+        lines += [f"  rule {each.get('rule', '?')}: {each.get('message', each)}" for each in violations]
     if refused.retry_after:
         lines.append(f"  Try again in {refused.retry_after:.0f} s.")
     return lines

@@ -53,7 +53,7 @@ def choose(directory: Path | None, app: str | None) -> Path:
         UNREACHABLE,
         what,
         "An application makes one at its first call, if RESILIENT_APP is set or control.configure() was called.",
-        "`resilient doctor` shows where was looked.",
+        "`resilient doctor` tells where it was looked for.",
     )
 
 

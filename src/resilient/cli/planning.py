@@ -11,9 +11,9 @@ from resilient.cli.command import command
 from resilient.cli.exits import USAGE, Stop
 from resilient.cli.moments import parse_moment
 from resilient.cli.names import Selector
-from resilient.cli.parameters import DONE, Disposition, DryRun, Mode, Percent, Reason, Ticket, Wait, Where
+from resilient.cli.parameters import DONE, Disposition, DryRun, Mode, Percent, Reason, Ticket, Unknown, Wait, Where
 from resilient.cli.session import Session
-from resilient.cli.words import iso, minute
+from resilient.cli.words import age, iso, minute, second
 from resilient.clock import SYSTEM
 from resilient.control.durations import parse_duration
 from resilient.control.spoken import window_json
@@ -50,10 +50,11 @@ def schedule(  # noqa: PLR0913 -- one for each option
     percent: Percent = 100,
     disposition: Where = Disposition.FALLBACK,
     ticket: Ticket = "",
+    allow_unknown: Unknown = False,
     dry_run: DryRun = False,
     wait: Wait = "2s",
 ) -> None:
-    """Plan a hold on every downstream that a pattern matches, also on those that are not there yet."""
+    """Plan a hold on every downstream that a pattern matches, also on those that come later."""
     patience = parse_duration(wait, "--wait", zero=True)
     now = SYSTEM.wall()
     starts_at = parse_moment(start, "--from", now)
@@ -70,10 +71,11 @@ def schedule(  # noqa: PLR0913 -- one for each option
         percent=percent,
         disposition=disposition.value,
         ticket=ticket,
+        allow_unknown=allow_unknown,
         dry_run=dry_run,
     )
-    what = f"{DONE[mode.value]} from {iso(starts_at)}"
-    _end(receipts.answer(session, what, {selector: receipt}, patience))
+    what = f"{DONE[mode.value]} from {second(starts_at)}" + (f" (in {age(starts_at - now)})" if starts_at > now else "")
+    _end(receipts.answer(session, what, {selector: receipt}, patience, length=ends_at - starts_at))
 
 
 def listing(

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["answer", "as_json"]
 
 
-def answer(session: Session, what: str, receipts: Mapping[str, Receipt], wait: float, *, several: bool = False) -> int:
+def answer(  # noqa: PLR0913 -- two of them for one caller each
+    session: Session,
+    what: str,
+    receipts: Mapping[str, Receipt],
+    wait: float,
+    *,
+    several: bool = False,
+    length: float | None = None,
+) -> int:
     """Print what was done, and wait until every live process has said that it is in force.
 
     Args:
@@ -26,6 +34,7 @@ def answer(session: Session, what: str, receipts: Mapping[str, Receipt], wait: f
         receipts: What was done, by downstream.
         wait: Seconds to wait at most.
         several: Whether programs get a list, also of one.
+        length: Seconds that it lasts, if it does not begin now.
 
     Returns:
         The exit code.
@@ -37,7 +46,7 @@ def answer(session: Session, what: str, receipts: Mapping[str, Receipt], wait: f
     shown = [as_json(name, receipt, convergence) for name, receipt in receipts.items()]
     if session.paper.people:
         for name, receipt in receipts.items():
-            session.paper.say(*_lines(name, what, receipt))
+            session.paper.say(*_lines(name, what, receipt, length))
     else:
         session.paper.data(shown if several else shown[0])
     if convergence is None:
@@ -59,10 +68,11 @@ def as_json(target: str, receipt: Receipt, convergence: Convergence | None) -> d
     return entry
 
 
-def _lines(name: str, what: str, receipt: Receipt) -> list[str]:
+def _lines(name: str, what: str, receipt: Receipt, length: float | None) -> list[str]:
     until = ""
     if receipt.expires_at is not None:
-        until = f" until {second(receipt.expires_at)} ({left(receipt.expires_at - SYSTEM.wall())})"
+        told = left(receipt.expires_at - SYSTEM.wall()) if length is None else f"for {age(length)}"
+        until = f" until {second(receipt.expires_at)} ({told})"
     lines = [f"{name}: {'would be ' if receipt.dry_run else ''}{what}{until}"]
     details = [f"id {receipt.id}"] if receipt.id else []
     details += [f"revision {receipt.revision}"] if not receipt.dry_run else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -47,6 +48,8 @@ def run(given: Sequence[str]) -> NoReturn:
         import os  # noqa: PLC0415
 
         os.environ["NO_COLOR"] = "1"
+    # A command answers with a receipt; without a handler Python would print some records beside it.
+    logging.getLogger("resilient.audit").addHandler(logging.NullHandler())
     application()(args=list(given), prog_name="resilient")
     raise SystemExit(0)
 

@@ -56,7 +56,7 @@ def replace(
     dry_run: DryRun = False,
     wait: Wait = "2s",
 ) -> None:
-    """Replace all rules by those of a file: the [[rules]] of a resilient.toml, or the JSON of `rules show`."""
+    """Replace all rules by those of a file: `rules` of a resilient.toml, or the JSON of `rules show`."""
     patience = parse_duration(wait, "--wait", zero=True)
     rules = _read(file)
     receipt = session.operations.set_rules(rules, who=session.who("admin"), reason=reason, dry_run=dry_run)

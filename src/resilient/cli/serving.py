@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
@@ -43,8 +44,10 @@ Settings = Annotated[
 TokenFile = Annotated[
     Path | None, typer.Option("--tokens", metavar="FILE", help="A TOML file of tokens, instead of the settings'.")
 ]
-Host = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")]
-Port = Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 for a free one.")]
+Host = Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 by default.")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65_535, metavar="PORT", help="8321 by default; 0 for a free one.")
+]
 Names = Annotated[
     list[str] | None, typer.Option("--name", metavar="HOST", help="A name it may be asked by; repeatable.")
 ]
@@ -81,10 +84,10 @@ def serve(  # noqa: PLR0913 -- one for each option
         metrics=metrics or None,
     )
     path = session.path_to_be(read.control.directory, read.control.app)
-    _serve(path, admin, tokens, found)
+    _serve(session, path, admin, tokens, found)
 
 
-def _serve(path: Path, admin: AdminSettings, tokens: Path | None, settings: Path | None) -> None:
+def _serve(session: Session, path: Path, admin: AdminSettings, tokens: Path | None, settings: Path | None) -> None:
     try:
         from resilient.admin import serve as server  # noqa: PLC0415 -- needs the extra `admin`
         from resilient.admin.tokens import Tokens  # noqa: PLC0415
@@ -106,12 +109,24 @@ def _serve(path: Path, admin: AdminSettings, tokens: Path | None, settings: Path
         "critical": admin.critical,
         "unready": admin.unready,
     }
+    _log_audit()
+    if not path.exists():
+        session.paper.note(f"There is no {path} yet; it is shown as soon as an application makes it.")
     with private.as_owner_of(path) if path.exists() else nullcontext():
         try:
             server.serve(path, tokens=known, listening=listening, **more)
         except OSError as error:
             message = f"Cannot listen on {admin.host}, port {admin.port}: {error.strerror or error}"
             raise Stop(USAGE, message) from None
+
+
+def _log_audit() -> None:
+    """Have the head of the audit's chain leave by the log after every change: only who kept it sees a cut end."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    log = logging.getLogger("resilient.audit")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def replace_given(admin: AdminSettings, **given: Any) -> AdminSettings:  # noqa: ANN401 -- the settings
@@ -139,7 +154,10 @@ def new(
         return
     session.paper.say(token)
     session.paper.note(
-        "This token is shown once. Put this into the settings of the server:", "", "[admin.tokens]", line
+        "This token is shown once. Put its line into the settings of the server, below the one and only:",
+        "",
+        "[admin.tokens]",
+        line,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from resilient.cli.limits import WHY, limits
 from resilient.cli.words import age, ago, epoch, latency, left, minute, per_second, percent
 from resilient.control.states import STATES
 
@@ -94,7 +95,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     """
     name = downstream["name"]
     since = ago(downstream.get("since"), now)
-    cause = f": {downstream['cause']}" if downstream.get("cause") else ""
+    cause = f": {WHY.get(downstream['cause'], downstream['cause'])}" if downstream.get("cause") else ""
     lines = [f"{name} is {_state(downstream)}" + (f", for {since}" if since != "-" else "") + cause]
     lines.append(
         f"  calls      {per_second(downstream.get('rate'))}/s, {percent(downstream.get('error_share'))} % errors, "
@@ -103,9 +104,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     shown = ", ".join(f"{key} {latency(downstream.get(key))}" for key in ("p50", "p90", "p99"))
     lines.append(f"  latency    {shown}")
     lines.append(f"  retries    {downstream.get('retries') or '-'}")
-    for kind in ("breakers", "bulkheads", "rate_limits"):
-        for label, values in (downstream.get(kind) or {}).items():
-            lines.append(f"  {label:10} {_values(values)}")
+    lines += [f"  {label:10} {said}" for label, said in limits(downstream)]
     incidents = downstream.get("incidents") or {}
     if incidents:
         lines.append(f"  incidents  {_incidents(incidents)}")
@@ -162,13 +161,3 @@ def _incidents(incidents: Row) -> str:
     if incidents.get("availability") is not None:
         parts.append(f"availability {incidents['availability'] * WHOLE:.3f} %")
     return ", ".join(parts)
-
-
-def _values(values: object) -> str:
-    if not isinstance(values, Mapping):
-        return str(values)
-    return ", ".join(f"{key} {_number(value)}" for key, value in values.items())
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

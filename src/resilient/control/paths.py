@@ -13,7 +13,19 @@ from resilient import _check
 from resilient.control import private
 from resilient.control.errors import ControlUnavailable
 
-__all__ = ["DATABASE", "EPOCH", "KEEPER", "LOCK", "VARIABLE", "Found", "app_name", "found", "location", "plain"]
+__all__ = [
+    "DATABASE",
+    "EPOCH",
+    "KEEPER",
+    "LOCK",
+    "VARIABLE",
+    "Found",
+    "app_name",
+    "found",
+    "location",
+    "places",
+    "plain",
+]
 
 VARIABLE = "RESILIENT_CONTROL_DIR"
 """The environment's way to name the directory itself."""
@@ -87,11 +99,7 @@ def found(app: str | None = None) -> list[Found]:
     """
     uid = os.geteuid()
     several = [plain(Path(named))] if (named := os.environ.get(VARIABLE)) else []
-    bases = [*_bases(uid), _RUN / str(uid) / "resilient", _TMP / f"resilient-{uid}"]
-    if uid == 0:
-        bases += sorted(_RUN.glob("*/resilient")) + sorted(_TMP.glob("resilient-*"))
-        bases += sorted(Path(tempfile.gettempdir()).glob("resilient-*"))
-    for base in bases:
+    for base in places():
         several += sorted(base.glob("*")) if app is None else [base / app_name(app)]
     seen: dict[tuple[int, int], Found] = {}
     for path in several:
@@ -103,6 +111,16 @@ def found(app: str | None = None) -> list[Found]:
         if there and (status.st_dev, status.st_ino) not in seen:
             seen[status.st_dev, status.st_ino] = _found(path, status.st_uid)
     return sorted(seen.values(), key=lambda each: each.uid != uid)
+
+
+def places() -> list[Path]:
+    """Return where the control directories lie that this process may look at, whether there are any or not."""
+    uid = os.geteuid()
+    bases = [*_bases(uid), _RUN / str(uid) / "resilient", _TMP / f"resilient-{uid}"]
+    if uid == 0:
+        bases += sorted(_RUN.glob("*/resilient")) + sorted(_TMP.glob("resilient-*"))
+        bases += sorted(Path(tempfile.gettempdir()).glob("resilient-*"))
+    return list(dict.fromkeys(bases))
 
 
 def _found(path: Path, uid: int) -> Found:
