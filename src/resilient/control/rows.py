@@ -31,6 +31,7 @@ HOUR = 3_600.0
 _EDITED = "somebody has edited its value of %r"
 
 _HOLD = ", ".join(field.name for field in fields(Hold))
+_NAMES = tuple(_HOLD.split(", "))
 _WINDOW = ", ".join(field.name for field in fields(Window))
 _COMMAND = ", ".join(field.name for field in fields(Command))
 
@@ -127,5 +128,7 @@ def load(db: sqlite3.Connection, wall: float, now: float, boot: str) -> Intent:
 
 
 def _hold(row: tuple[Any, ...]) -> Hold:
-    values = dict(zip(_HOLD.split(", "), row, strict=True))
-    return Hold(**{**values, "notes": tuple(json.loads(values["notes"]))})
+    values = dict(zip(_NAMES, row, strict=True))
+    notes = values["notes"]
+    values["notes"] = () if notes == "[]" else tuple(json.loads(notes))  # a thousand of them on a call's path
+    return Hold(**values)

@@ -38,15 +38,8 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     for key in _TABLES:
         if row.get(key):  # most are empty
             row[key] = {label: part for label, part in _table(row[key]).items() if isinstance(part, dict)}
-    live: Any = row.get("live")
-    if live is not None and not (isinstance(live, dict) and {*map(type, live.values())} <= _PLAIN):
-        row["live"] = live = {key: value for key, value in _table(live).items() if type(value) in _PLAIN}
-    for key in [key for key, value in (live or {}).items() if type(value) is list]:
-        if key not in _HISTORIES or not _summable(live[key]):
-            del live[key]
-    for key in _HISTORIES:
-        if live and not isinstance(live.get(key, []), list):
-            del live[key]
+    if row.get("live") is not None:
+        row["live"] = _live(row["live"])
     for key in ("share", "budget"):
         if key in row and not _number(row[key]):
             row[key] = 1.0 if key == "share" else None
@@ -55,6 +48,19 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     if "holds" in row and not isinstance(row["holds"], list):
         row["holds"] = []
     return row
+
+
+def _live(live: object) -> dict[str, Any]:
+    live = _table(live)
+    if not {*map(type, live.values())} <= _PLAIN:
+        live = {key: value for key, value in live.items() if type(value) in _PLAIN}
+    for key in [key for key, value in live.items() if type(value) is list]:
+        if key not in _HISTORIES or not _summable(live[key]):
+            del live[key]
+    for key in _HISTORIES:
+        if not isinstance(live.get(key, []), list):
+            del live[key]
+    return live
 
 
 def _table(value: object) -> dict[str, Any]:
