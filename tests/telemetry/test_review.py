@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from resilient import CircuitBreaker, Pipeline
 from resilient.events import Event
+from resilient.prometheus import Collector
 from resilient.telemetry.recent import Recent
 from resilient.telemetry.state_times import StateTimes, found
 from resilient.telemetry.totals import Totals
@@ -77,3 +79,25 @@ def test_no_number_on_a_page_spoils_the_sums_of_a_host(value):
     total = Totals.decode(page)
     total.merge(sound)
     assert total == sound
+
+
+@pytest.mark.parametrize("name", ["\ud800", 'x"} 1\nfake_metric 5\n\x1b[31m', "x" * 100_000, ""])
+def test_whatever_an_error_is_called_the_scrape_is_sound(name):
+    class OddError(Exception):
+        pass
+
+    def fail() -> None:
+        raise OddError
+
+    OddError.__qualname__ = name
+    registry = CollectorRegistry()
+    collector = Collector(registry=registry)
+    with pytest.raises(OddError):
+        Pipeline("odd-errors").call(fail)
+    try:
+        text = generate_latest(registry).decode()
+    finally:
+        collector.close()
+    assert "fake_metric 5" not in text.splitlines()
+    assert max(map(len, text.splitlines())) < 1_000
+    assert text.isascii()

@@ -7,6 +7,9 @@ from resilient.telemetry.catalogue import OTHER
 __all__ = ["Names"]
 
 
+_LONGEST = 200
+
+
 class Names:
     """Tell the first `most` names apart; warn once when there are more.
 
@@ -38,8 +41,8 @@ class Names:
         if len(self._known) >= self._most:
             self.beyond = True
             return OTHER
-        self._known[name] = name
-        return name
+        shown = self._known[name] = name if len(name) <= _LONGEST and name.isprintable() else _plain(name)
+        return shown
 
     def warn(self) -> None:
         """Say once that there are more. Never call this while holding a lock."""
@@ -51,3 +54,8 @@ class Names:
         logging.getLogger("resilient.telemetry").warning(
             "more than %d %s: the rest are counted together as %r", self._most, self._what, OTHER
         )
+
+
+def _plain(name: str) -> str:
+    """Return a name that fits into any encoding and any line: a class may be called whatever somebody likes."""
+    return name[:_LONGEST].encode("unicode_escape").decode()[:_LONGEST]
