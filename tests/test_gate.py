@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from random import Random
 
 import pytest
@@ -760,28 +761,26 @@ def between(target, attribute, action):
         setattr(target, attribute, before)
 
 
-def test_a_function_decorated_while_the_gate_is_woven_in_is_held(clock):
+@pytest.mark.parametrize("form", ["decorated", "called"])
+def test_a_function_woven_while_the_gate_is_woven_in_is_held(form, clock):
     from resilient._weave import weaver
 
-    pipeline = Pipeline(name())
-    made = weaver.make
+    pipeline, made, threads = Pipeline(name()), weaver.make, []
 
     def late(*args):
         woven = made(*args)
-        if not pipeline.holds():
-            pipeline.hold("forced_open", **WHY)
+        threads.append(threading.Thread(target=lambda: pipeline.hold("forced_open", **WHY)))
+        threads[0].start()
+        threads[0].join(0.1)
         return woven
 
     weaver.make = late
     try:
-        guarded = pipeline(lambda: 1)
-        refused(pipeline, guarded)
-        other = Pipeline(name())
-        pipeline = other
-        call = other.call
-        refused(other, lambda: call(int))
+        guarded = pipeline(lambda: 1) if form == "decorated" else partial(pipeline.call, int)
     finally:
         weaver.make = made
+    threads[0].join(PATIENCE)
+    refused(pipeline, guarded)
 
 
 def test_a_hold_counts_for_everybody_once_it_is_placed(clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 
 from resilient.telemetry.statistics import Statistics
@@ -13,6 +14,7 @@ ATTEMPTS = "resilient_attempt_duration_seconds"
 
 @contextlib.contextmanager
 def measured(**settings: int) -> Iterator[Statistics]:
+    gc.collect()  # hundreds of pipelines of earlier tests would take up the names that are told apart
     statistics = Statistics(**settings)
     statistics.start()
     try:

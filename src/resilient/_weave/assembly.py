@@ -41,36 +41,42 @@ class Assembly:
 
     def guard(self, function: Callable[..., Any], colour: Colour) -> FunctionType:
         """Return a woven function that guards `function`."""
-        era, form = inlays.era, weaver.parameters_of(function)
-        shape = self._shape(colour, form)
-        names = {**self._names(colour), "assembly": self}  # lives as long as its functions, to weave them anew
+        form = weaver.parameters_of(function)
+        own: dict[str, object] = {"assembly": self}  # lives as long as its functions, to weave them anew
         for position, guard in enumerate(self.guards):
-            names.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
-        woven = weaver.make(shape, names, function)
+            own.update((f"{name}_{position}", value) for name, value in guard.names_of(function).items())
+        self._layers()  # what is new there takes locks of its own
+        with inlays.lock:
+            return self._keep(weaver.make(self._shape(colour, form), {**self._names(colour), **own}, function))
+
+    def _keep(self, woven: FunctionType) -> FunctionType:
+        """Remember a function that is handed out, for as long as somebody has it."""
         key = id(woven)
 
         def forget(_: object, pop: Callable[..., object] = self._woven.pop, key: int = key) -> None:
             pop(key, None)
 
         self._woven[key] = weakref.ref(woven, forget)
-        if era != inlays.era:
-            self._fit(woven)
         return woven
 
     def through(self, colour: Colour, form: tuple[str, str] = weaver.THROUGH) -> FunctionType:
         """Return the woven function that gets what it guards with each call: a function, or an `Exchange`."""
         woven = self._through.get((colour, form))
         if woven is None:
-            era = inlays.era
-            woven = weaver.make(self._shape(colour, form), self._names(colour), None)
-            woven = self._through.setdefault((colour, form), woven)
-            if era != inlays.era:
-                self._refit(woven, colour, form)
+            self._layers()
+            with inlays.lock:
+                woven = weaver.make(self._shape(colour, form), self._names(colour), None)
+                woven = self._through.setdefault((colour, form), woven)
         return woven
 
     def streamed(self, colour: Colour) -> FunctionType:
         """Return the woven function that gets an `Exchange` with each call and leaves its permits to it."""
         return self.through(colour, weaver.EXCHANGE)
+
+    @property
+    def woven(self) -> bool:
+        """Whether functions have been handed out."""
+        return bool(self._through or self._woven)
 
     @property
     def active(self) -> tuple[Guard, ...]:
@@ -92,25 +98,15 @@ class Assembly:
     def reweave(self) -> None:
         """Weave anew, in place, every function that was handed out; calls in flight finish as they began."""
         with inlays.lock:
-            inlays.begin()
             for (colour, form), woven in list(self._through.items()):
-                self._refit(woven, colour, form)
+                woven.__globals__.update(self._names(colour))
+                woven.__code__ = weaver.code_of(self._shape(colour, form))
             for reference in list(self._woven.values()):
                 guarded = reference()
                 if guarded is not None:
-                    self._fit(guarded)
-
-    def _refit(self, woven: FunctionType, colour: Colour, form: tuple[str, str]) -> None:
-        with inlays.lock:
-            woven.__globals__.update(self._names(colour))
-            woven.__code__ = weaver.code_of(self._shape(colour, form))
-
-    def _fit(self, guarded: FunctionType) -> None:
-        """Do the same with a decorated function, whose parameters keep their names."""
-        with inlays.lock:
-            colour, call = _colour_of(guarded), guarded.__globals__["call"]
-            guarded.__globals__.update(self._names(colour))
-            guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
+                    colour, call = _colour_of(guarded), guarded.__globals__["call"]
+                    guarded.__globals__.update(self._names(colour))
+                    guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
 
     def renew(self) -> None:
         """Start afresh in a forked child."""
@@ -187,6 +183,7 @@ class Assembly:
 
 def assemble(name: str, policies: Sequence[Policy], classifier: Classifier) -> Assembly:
     """Make fresh state for a pipeline."""
+    pending.configure()
     env = Env(name, classifier)
     gate = env.gate = GateGuard(env)
     kinds = [policy.kind for policy in policies]

@@ -36,18 +36,20 @@ _numbers: WeakKeyDictionary[Inlay, int] = WeakKeyDictionary()
 
 _next = count().__next__
 
-# What is woven while somebody weaves all anew would be missed: it sees by the era that it has to be woven again.
-era = 0
 lock = RLock()
-"""Around every change of what is woven in, and every weaving anew; its owner may come again by the collector."""
+"""Around every weaving and every change of what is woven in, or a function might get the code of one and the names
+of another. Its owner may come again, by the collector."""
 
 
 def add(inlay: Inlay) -> None:
     """Lay it into every pipeline, also into functions already handed out; inside of those added before."""
     global _inlays  # noqa: PLW0603 -- one set for the process
+    for member in live.members():
+        if getattr(member, "woven", False):
+            _bound(getattr(member, "env"), inlay)  # noqa: B009 -- of an assembly; not under the lock: it takes its own
     with lock:
-        _inlays = (*(each for each in _inlays if each is not inlay), inlay)
         _number(inlay)
+        _inlays = (*(each for each in _inlays if each is not inlay), inlay)
         reweave_all()
 
 
@@ -62,17 +64,10 @@ def remove(inlay: Inlay) -> None:
 def reweave_all() -> None:
     """Weave anew, in place, every function of the process."""
     with lock:
-        begin()
         for member in live.members():
             reweave = getattr(member, "reweave", None)
             if reweave is not None:
                 reweave()
-
-
-def begin() -> None:
-    """Have what is being woven just now see that it has to be woven again; called under the lock."""
-    global era  # noqa: PLW0603 -- one for the process
-    era += 1
 
 
 def renew() -> None:
