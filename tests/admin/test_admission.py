@@ -94,6 +94,7 @@ def test_no_answer_has_cors_headers(site):
 @pytest.mark.parametrize(
     "query",
     ["token=x", "access_token=abc", "Authorization=Bearer", f"q={TOKENS['ada']}", f"q=%72sl{TOKENS['ada'][3:]}"],
+    ids=["token", "access_token", "header", "any", "escaped"],  # tokens are new in each process; ids must not be
 )
 def test_a_token_in_the_address_is_refused_even_if_it_is_good(site, query):
     said = problem(site.get(f"v1/snapshot?{query}"), 400, "token-in-url")
