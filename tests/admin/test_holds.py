@@ -212,6 +212,8 @@ def test_a_wrong_parameter_is_refused_by_name(site, query):
 def test_releasing_ends_ones_own_hold_and_leaves_that_of_another(site):
     site.put(f"{PATH}?wait=0", who="olga")
     site.put(f"{PATH}?wait=0", {**HOLD, "mode": "observe"}, who="otto")
+    lost = site.ask("DELETE", f"{PATH}?wait=0", who="olga", json={"reason": "recovered"})
+    assert "?reason=" in problem(lost, 400, "malformed")["detail"]
     answer = site.delete(f"{PATH}?wait=0&reason=recovered", who="olga")
     assert answer.status_code == 202
     assert answer.json()["status"] == "released"

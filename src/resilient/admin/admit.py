@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -17,10 +18,13 @@ from resilient.admin.failures import Denials
 from resilient.admin.problems import Problem
 from resilient.admin.tokens import LEAK
 
-__all__ = ["authenticated", "check_role", "no_token_in_url", "peer", "read_body", "read_query", "segments"]
+__all__ = ["authenticated", "check_role", "no_body", "no_token_in_url", "peer", "read_body", "read_query", "segments"]
 
 _LARGEST_BODY = 65_536
 _LEAKY = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer", "password"})
+
+_ESCAPED = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
+"""A sign of ASCII as JSON may also write it."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -97,7 +101,7 @@ async def read_body(request: Request, model: type[M]) -> M:
     """Return the checked body.
 
     Raises:
-        Problem: 400 for what is no JSON, 413 and 415, 422 with every field that is wrong.
+        Problem: 400 for what is no JSON or has a token in it, 413 and 415, 422 with every field that is wrong.
 
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -108,10 +112,22 @@ async def read_body(request: Request, model: type[M]) -> M:
         data += chunk
         if len(data) > _LARGEST_BODY:
             raise Problem("too-large", f"A body has at most {_LARGEST_BODY} bytes.", allowed=_LARGEST_BODY)
+    _no_token_in_body(data)
     try:
         return model.model_validate_json(bytes(data), strict=True)
     except ValidationError as error:
         raise _invalid(error, model) from None
+
+
+def no_body(request: Request) -> None:
+    """Refuse a body where none is read: a reason in it would be lost.
+
+    Raises:
+        Problem: 400.
+
+    """
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        raise Problem("malformed", "No body is read here: a reason goes into the address, as in `?reason=it+is+fixed`.")
 
 
 def read_query(request: Request, model: type[M]) -> M:
@@ -128,6 +144,17 @@ def read_query(request: Request, model: type[M]) -> M:
         return model.model_validate(values)
     except ValidationError as error:
         raise _invalid(error, model) from None
+
+
+def _no_token_in_body(data: bytearray) -> None:
+    """Refuse a body with a token in it, before any of it is kept in the record or repeated in an answer."""
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), data.decode("ascii", "replace"))
+    if LEAK.search(text):
+        detail = (
+            "Tokens are taken from the header `Authorization: Bearer ...` only. Nothing of this body was kept; all the "
+            "same, replace it if others can see what you sent."
+        )
+        raise Problem("token-in-body", detail)
 
 
 def _too_many(wait: float) -> Problem:

@@ -18,6 +18,7 @@ from resilient import clock
 from resilient.admin.admit import (
     authenticated,
     check_role,
+    no_body,
     no_token_in_url,
     peer,
     read_body,
@@ -57,6 +58,7 @@ _DENIED: Final = {
     "host": "host",
     "origin": "origin",
     "token-in-url": "token_in_url",
+    "token-in-body": "token_in_body",
     "rules": "interlock",
     "stale": "precondition",
     "precondition": "precondition",
@@ -127,6 +129,8 @@ class Admin:
         call.query = read_query(request, endpoint.query or ListQuery)
         if endpoint.body is not None:
             call.body = await read_body(request, endpoint.body)
+        elif request.method == "DELETE":
+            no_body(request)
         return await endpoint.handler(call)
 
     def _route(self, request: Request) -> tuple[Endpoint, dict[str, str]]:
@@ -138,7 +142,8 @@ class Admin:
         if not found:
             raise Problem("not-found", "There is nothing at this address; `openapi.json` lists what there is.")
         allowed = sorted({each.method for each, _ in found} | {"HEAD" for each, _ in found if each.head})
-        detail = f"{request.method} is not offered here; {', '.join(allowed)} is."
+        asked = request.method if request.method in _METHODS else "This method"
+        detail = f"{asked} is not offered here; {', '.join(allowed)} is."
         raise Problem("method", detail, headers={"Allow": ", ".join(allowed)}, allowed=allowed)
 
     def _tell(self, problem: Problem, request: Request, call: Call | None) -> None:
