@@ -6,10 +6,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from resilient import CircuitBreaker, Pipeline
+from resilient.control.host import Identity
+from resilient.control.snapshot import Showing
 from resilient.events import Event
 from resilient.prometheus import Collector
 from resilient.telemetry.recent import Recent
 from resilient.telemetry.state_times import StateTimes, found
+from resilient.telemetry.statistics import Statistics
 from resilient.telemetry.totals import Totals
 
 
@@ -101,3 +104,20 @@ def test_whatever_an_error_is_called_the_scrape_is_sound(name):
     assert "fake_metric 5" not in text.splitlines()
     assert max(map(len, text.splitlines())) < 1_000
     assert text.isascii()
+
+
+def test_a_page_adds_everything_up_once_and_not_for_each_downstream(monkeypatch):
+    looked = []
+    times = StateTimes.times
+    monkeypatch.setattr(StateTimes, "times", lambda self, now: looked.append(now) or times(self, now))
+    statistics = Statistics()
+    statistics.start()
+    try:
+        pipelines = [Pipeline(f"many-{number}", CircuitBreaker()) for number in range(50)]
+        for each in pipelines[:25]:
+            each.call(len, "x")
+        shown = Showing(Identity.own("shop"), statistics).snapshot(0, {})
+    finally:
+        statistics.stop()
+    assert sum(row["live"]["history"][-1] + row["live"]["history"][-2] for row in shown["downstreams"].values()) == 25
+    assert len(looked) < 5, "2 (stopping, and the totals), not one for each of the 50"

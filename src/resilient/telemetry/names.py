@@ -45,8 +45,8 @@ class Names:
         return shown
 
     def warn(self) -> None:
-        """Say once that there are more. Never call this while holding a lock."""
-        if self._told:
+        """Say once that there are more, if there are. Never call this while holding a lock."""
+        if self._told or not self.beyond:
             return
         self._told = True
         import logging  # noqa: PLC0415 -- only who has too many names pays for it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from resilient._gate.gate import gate_of
 from resilient._guards.breaker import BreakerGuard
@@ -11,7 +11,7 @@ from resilient._machines.holds import OBSERVE
 from resilient._policy import Env
 from resilient.events import Event
 
-__all__ = ["Followed", "StateTimes", "found"]
+__all__ = ["Followed", "Passing", "StateTimes", "found"]
 
 
 class Followed:
@@ -54,6 +54,10 @@ class Followed:
         """Return how many more that is than before."""
         more, self._passed = max(0, passed - self._passed), max(passed, self._passed)
         return more
+
+
+Passing = Sequence[tuple[Followed, int]]
+"""Breakers, and how many calls only an observing hold has let pass."""
 
 
 def found(env: Env, name: str) -> list[Followed]:
@@ -109,7 +113,7 @@ class StateTimes:
         everyone = [each for group in list(self._followed.values()) for each in group]
         return [(each, str(found["state"])) for each in everyone if (found := each.snapshot()) is not None]
 
-    def passing(self) -> list[tuple[Followed, int]]:
+    def passing(self) -> Passing:
         """Return how many calls only an observing hold has let pass, for those observed lately. Not under a lock."""
         everyone = [each for group in list(self._followed.values()) for each in group]
         return [(each, passed) for each in everyone if (passed := each.look()) is not None]

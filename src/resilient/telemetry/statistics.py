@@ -6,7 +6,7 @@ Calls only leave numbers behind. They are added up here when somebody reads, or 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import RLock
 
 from resilient import clock as _clock
@@ -17,11 +17,10 @@ from resilient._weave import inlays
 from resilient.clock import Clock
 from resilient.events import Event
 from resilient.telemetry import heard, state_times
-from resilient.telemetry.catalogue import OTHER
 from resilient.telemetry.meters import AttemptMeter, CallMeter
 from resilient.telemetry.names import Names
 from resilient.telemetry.recent import Recent
-from resilient.telemetry.state_times import Followed, StateTimes
+from resilient.telemetry.state_times import Passing, StateTimes
 from resilient.telemetry.totals import Labels, Totals, check
 from resilient.telemetry.traffic import LONG, Traffic
 
@@ -137,8 +136,7 @@ class Statistics:
             traffic = self._traffic.get(name)
             if traffic is None:
                 traffic = self._traffic[name] = Traffic(name, self._now(), self._tidy)
-        if name == OTHER:
-            self._names.warn()
+        self._names.warn()
         breakers = state_times.found(env, name)
         with self._lock:
             self._states.follow(breakers)
@@ -156,9 +154,8 @@ class Statistics:
         """Return everything counted since the process began or was forked."""
         passing = self._states.passing()
         self._fold(passing)
-        for names in (self._errors, self._kinds):
-            if names.beyond:
-                names.warn()
+        self._errors.warn()
+        self._kinds.warn()
         with self._lock:
             return self._totals.copy()
 
@@ -169,10 +166,10 @@ class Statistics:
             name: Of the downstream; "_other" for all beyond the cap.
 
         """
-        self._fold(())
+        traffic = self._traffic.get(name)
+        self._fold(None, [] if traffic is None else [traffic])  # a page asks for hundreds, one by one
         now = self._now()
         with self._lock:
-            traffic = self._traffic.get(name)
             return {"in_flight": 0, **Recent(now).view(now)} if traffic is None else traffic.view(now)
 
     def names(self) -> list[str]:
@@ -187,25 +184,30 @@ class Statistics:
             except Exception as fault:  # noqa: BLE001 -- a fault of ours never fails a call
                 faults.report(self._tidy, fault)
 
-    def _fold(self, passing: list[tuple[Followed, int]] | tuple[()]) -> None:
+    def _fold(self, passing: Passing | None, some: Iterable[Traffic] | None = None) -> None:
         with self._lock:
             if self._busy:  # this very thread, further out
                 return
             self._busy = True
             try:
-                self._fold_all(passing)
+                self._fold_calls(list(self._traffic.values()) if some is None else some)
+                if passing is not None:
+                    self._fold_states(passing)
             finally:
                 self._busy = False
 
-    def _fold_all(self, passing: list[tuple[Followed, int]] | tuple[()]) -> None:
+    def _fold_calls(self, some: Iterable[Traffic]) -> None:
         now, totals = self._now(), self._totals
         for event, name, at, number in self._heard.count(self._names, totals, self._kinds, self._errors):
             if event.name == heard.TRANSITION:
                 self._states.moved(event, at)
             elif name in self._traffic:
                 self._traffic[name].recent.reject(at, number)
-        for traffic in list(self._traffic.values()):
+        for traffic in some:
             traffic.fold(totals, now, self._errors)
+
+    def _fold_states(self, passing: Passing) -> None:
+        now, totals = self._now(), self._totals
         if self._unsubscribe is not None:
             for name, breaker, state, seconds in self._states.times(now):
                 totals.add("resilient_breaker_state_time_seconds_total", (name, breaker, state), seconds)
@@ -223,16 +225,6 @@ class Statistics:
     def renew(self) -> None:
         """Count from nothing in a forked child: what the parent has counted, the parent tells."""
         self._starting = RLock()
-        self._restart()
-
-    def use_clock(self, clock: Clock) -> None:  # noqa: ARG002 -- it is asked for
-        """Forget what belongs to the replaced clock's times."""
-        with self._lock:
-            for traffic in self._traffic.values():
-                traffic.recent = Recent(self._now())
-            self._states.restart()
-
-    def _restart(self) -> None:
         states = self._states
         self._forget()
         for traffic in self._traffic.values():
@@ -240,6 +232,13 @@ class Statistics:
             traffic.recent = Recent(self._now())
         states.restart()
         self._states = states
+
+    def use_clock(self, clock: Clock) -> None:  # noqa: ARG002 -- it is asked for
+        """Forget what belongs to the replaced clock's times."""
+        with self._lock:
+            for traffic in self._traffic.values():
+                traffic.recent = Recent(self._now())
+            self._states.restart()
 
     @staticmethod
     def _now() -> float:
