@@ -146,6 +146,14 @@ def test_a_hold_that_comes_between_two_attempts_ends_the_call(clock):
     assert "refused" in caught.value.__notes__[0]
 
 
+def test_the_message_tells_a_hold_from_a_breaker_that_opened_and_seconds_are_no_power_of_ten(clock):
+    pipeline = Pipeline("held", CircuitBreaker())
+    pipeline.hold("forced_open", reason="migration", actor="ann", expires=2700)
+    with pytest.raises(BreakerOpen) as caught:
+        pipeline.call(len, "x")
+    assert str(caught.value) == "held: held open (forced_open); retry in 2700 s"
+
+
 def test_a_hold_for_ever_says_so(clock):
     pipeline = Pipeline(name())
     pipeline.hold("forced_open", reason="x", expires=None)

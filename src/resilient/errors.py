@@ -81,9 +81,18 @@ class Rejected(ResilienceError):
 
     def __str__(self) -> str:
         """Say who refused and when to come back."""
-        hint = "" if self.retry_after is None else f"; retry in {self.retry_after:.3g} s"
+        hint = "" if self.retry_after is None else f"; retry in {_seconds(self.retry_after)} s"
         reason = "" if self.reason == self.default_reason else f" ({self.reason})"
-        return f"{self.downstream}: {self.title}{reason}{hint}"
+        return f"{self.downstream}: {self._what()}{reason}{hint}"
+
+    def _what(self) -> str:
+        """Return what happened, in words."""
+        return self.title
+
+
+def _seconds(seconds: float) -> str:
+    """Return three digits, and never a power of ten."""
+    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"  # noqa: PLR2004 -- from here on `g` writes 1e+03
 
 
 class BreakerOpen(Rejected):
@@ -91,6 +100,10 @@ class BreakerOpen(Rejected):
 
     title = "circuit breaker is open"
     default_reason = "breaker_open"
+
+    def _what(self) -> str:
+        """Tell what somebody wants from what the breaker decided."""
+        return "held open" if self.reason == "forced_open" else self.title
 
 
 class BulkheadFull(Rejected):
