@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import tempfile
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,7 +36,12 @@ from resilient import (
     subscribe,
 )
 from resilient.control import watching
+from resilient.control.applying import Applying
+from resilient.control.chores import Chores
+from resilient.control.directory import Directory
+from resilient.control.following import Agent
 from resilient.control.incidents import Incident
+from resilient.control.intent import Hold, Intent
 from resilient.stores import MemoryStore
 from resilient.stores.front import Front
 from tests._stage import VirtualClock, installed, name
@@ -207,6 +215,47 @@ def incident_ends(clock, pipeline):
     watching.tell("closed", incident(pipeline), seconds=3.0)
 
 
+def agent_at(pipeline, folder):
+    """Return the agent of an application that has not begun."""
+    return Agent("shop", Path(folder) / pipeline.name, statistics=False)
+
+
+def control_is_lost(clock, pipeline):
+    with tempfile.TemporaryDirectory() as folder:
+        agent = agent_at(pipeline, folder)
+        (Path(folder) / pipeline.name).write_text("no directory")
+        agent._reach()()
+
+
+def control_is_back(clock, pipeline):
+    with tempfile.TemporaryDirectory() as folder:
+        agent = agent_at(pipeline, folder)
+        agent.problem = "it was lost"
+        agent._reach()()
+        agent.applying.use(None)
+
+
+def a_record_goes_back(clock, pipeline):
+    with tempfile.TemporaryDirectory() as folder:
+        applying = Applying()
+        applying.intent = Intent(revision=7)
+        applying.use(Directory(Path(folder) / "shop", create=True))
+        applying.refresh([])
+        applying.use(None)
+
+
+def a_hold_ends_soon(clock, pipeline):
+    hold = Hold(
+        id="h-1", target=pipeline.name, mode="forced_open", reason="trial", actor="me", via="cli",
+        created_at=0.0, expires_at=9e9, ends=9e9, boot="", ttl=3600.0, revision=1,
+    )  # fmt: skip
+    chores = Chores.__new__(Chores)  # one that listens to nothing
+    chores._told = set()
+    chores._applying = SimpleNamespace(expiring=lambda seconds: [(hold, seconds - 1)])
+    chores._warn()
+
+
+OF_NOBODY = {"resilient.control.lost", "resilient.control.restored", "resilient.control.regressed"}
 MOVED = "breaker from to cause failure_rate slow_rate calls failures open_for era"
 HELD = "breaker id mode reason actor percent expires"
 STORIES = {
@@ -262,6 +311,20 @@ STORIES = {
     ),
     "resilient.override.released": ((CircuitBreaker(),), hold_is_released, HELD, {"expires": None}),
     "resilient.override.expired": ((CircuitBreaker(),), hold_expires, HELD, {"mode": "forced_closed", "expires": 0}),
+    "resilient.override.expiring": (
+        (),
+        a_hold_ends_soon,
+        "id mode reason actor expires",
+        {"id": "h-1", "mode": "forced_open", "reason": "trial", "actor": "me", "expires": 299.0},
+    ),
+    "resilient.control.lost": ((), control_is_lost, "directory problem", {}),
+    "resilient.control.restored": ((), control_is_back, "directory revision", {"revision": 0}),
+    "resilient.control.regressed": (
+        (),
+        a_record_goes_back,
+        "directory known revision kept",
+        {"known": 7, "revision": 0, "kept": 0},
+    ),
     "resilient.cache.stale_served": (
         (StaleCache(20, stale=60, while_revalidating=False),),
         a_stale_answer_stands_in,
@@ -306,7 +369,7 @@ def test_an_event_has_its_name_downstream_and_fields(wanted, clock, heard):
     story(clock, pipeline)
     told = [event for event in heard if event.name == wanted]
     assert len(told) == 1, [event.name for event in heard]
-    assert told[0].downstream == pipeline.name
+    assert told[0].downstream == ("" if wanted in OF_NOBODY else pipeline.name)
     assert list(told[0].fields) == fields.split()
     assert {key: told[0].fields[key] for key in values} == values
 
@@ -586,13 +649,22 @@ def test_events_are_logged_with_their_levels_and_fields(wanted, clock, caplog):
     (record,) = [record for record in caplog.records if getattr(record, "event", None) == wanted]
     assert record.levelname == LOGGED[wanted]
     assert record.name == wanted.rpartition(".")[0]
-    assert record.resilient_downstream == pipeline.name
+    downstream = "" if wanted in OF_NOBODY else pipeline.name
+    assert record.resilient_downstream == downstream
     for field in fields.split():
         assert isinstance(getattr(record, f"resilient_{field}"), str)
     for field, value in values.items():
         logged = getattr(record, f"resilient_{field}")
         assert logged == str(float(value) if isinstance(value, int) and "." in logged else value)
-    assert record.getMessage().startswith(f"{wanted} {pipeline.name} {fields.split()[0]}=")
+    assert record.getMessage().startswith(f"{wanted} {downstream} {fields.split()[0]}=")
+
+
+@pytest.mark.parametrize("wanted", sorted({"resilient.override.expiring", *OF_NOBODY}))
+def test_what_operators_must_know_is_logged_though_nobody_listens(wanted, clock, caplog):
+    caplog.set_level(logging.DEBUG, "resilient")
+    STORIES[wanted][1](clock, Pipeline(name()))
+    (record,) = [record for record in caplog.records if getattr(record, "event", None) == wanted]
+    assert record.levelname == events.LEVELS[wanted]
 
 
 def test_only_a_transition_to_open_is_a_warning(clock, caplog):
@@ -643,8 +715,6 @@ def test_nothing_is_formatted_below_the_level_of_the_logger(clock):
 
 
 def test_the_documentation_lists_every_event_with_its_fields():
-    from pathlib import Path
-
     page = (Path(__file__).parents[1] / "docs" / "events.md").read_text("utf-8")
     rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `resilient.")}
     assert set(rows) == set(events.LEVELS)
