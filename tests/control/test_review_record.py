@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 
 import pytest
 
+from resilient.control import rows
 from resilient.control.database import Database
 from resilient.control.errors import ControlUnavailable, Refused
+from resilient.control.moment import Moment
+from resilient.control.sweep import due
 from tests.control._record import ANN, BOB, ROOT, Desk, refused
+from tests.control._rows import hold, put, window
 from tests.control.test_audit import change, faults
 
 REASON = "the data centre is on fire"
@@ -149,3 +154,33 @@ def test_a_downstream_with_a_long_past_is_tripped_as_fast(desk, monkeypatch):
     monkeypatch.setattr(Database, "write", lambda self, *args, **more: write(self, watched, *args, **more))
     desk.trip(who=BOB)
     assert 0 < steps < 600
+
+
+def test_a_thousand_holds_are_read_within_the_time_of_a_call(desk):
+    put(desk.directory, *(hold(f"n{number}", id=f"h{number}") for number in range(1_000)))
+    put(desk.directory, *(window(f"n{number}*", starts=60, id=f"w{number}") for number in range(200)))
+    begun = time.perf_counter()
+    intent = desk.directory.load()
+    assert time.perf_counter() - begun < 1.0, "about 20 ms"
+    assert (len(intent.holds), len(intent.windows)) == (1_000, 200)
+
+
+def test_what_is_over_is_not_looked_through_for_what_is_in_force(desk):
+    """Neither by processes, whose calls may wait for it, nor each second by the keeper."""
+    for table in ("holds", "windows"):
+        seen: list[str] = []
+
+        def plans(db: sqlite3.Connection, table: str = table, seen: list[str] = seen) -> None:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            rows.load(db, 1.0, 1.0, "")
+            due(db, Moment.current())
+            db.set_trace_callback(None)
+            for each in statements:
+                if f"FROM {table}" in each:
+                    seen.extend(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {each}"))
+
+        desk.directory.database.read(plans)
+        found = [each for each in seen if "B-TREE" not in each]
+        assert len(found) == 2
+        assert all("one_each" in each or "windows_left" in each for each in found), found

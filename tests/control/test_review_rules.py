@@ -106,3 +106,12 @@ def test_a_window_over_names_that_nobody_has_used_yet_keeps_the_rules_for_them(d
     with refused("rules", r"gold-\* may never"):
         window(desk, clock, "gold-*", 60, 120, allow_unknown=True)
     window(desk, clock, "pay*", 60, 120)
+
+
+@pytest.mark.parametrize(
+    "more", [{"kind": "min_available", "n": 1}, {"kind": "max_forced_open_fraction", "fraction": 0.5}]
+)
+def test_a_name_that_nobody_has_used_yet_counts_as_a_member_of_its_group(desk, more):
+    rule(desk, group=("new-*",), **more)
+    with refused("rules", r"1 of 1 in new-\* would be forced open"):
+        desk.trip("new-1", allow_unknown=True)

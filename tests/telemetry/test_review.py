@@ -9,11 +9,13 @@ from resilient import CircuitBreaker, Pipeline
 from resilient.control.host import Identity
 from resilient.control.snapshot import Showing
 from resilient.events import Event
-from resilient.prometheus import Collector
+from resilient.prometheus import Collector, _holds
+from resilient.telemetry.names import Names
 from resilient.telemetry.recent import Recent
 from resilient.telemetry.state_times import StateTimes, found
 from resilient.telemetry.statistics import Statistics
 from resilient.telemetry.totals import Totals
+from resilient.telemetry.traffic import Traffic
 
 
 @pytest.mark.parametrize("late", [lambda recent: recent.view(23.999), lambda recent: recent.reject(23.999, 0)])
@@ -121,3 +123,38 @@ def test_a_page_adds_everything_up_once_and_not_for_each_downstream(monkeypatch)
         statistics.stop()
     assert sum(row["live"]["history"][-1] + row["live"]["history"][-2] for row in shown["downstreams"].values()) == 25
     assert len(looked) < 5, "2 (stopping, and the totals), not one for each of the 50"
+
+
+# -- planted faults that nothing else caught -------------------------------------------------
+
+
+def test_what_belongs_to_no_downstream_is_not_one_beyond_the_cap():
+    totals = Totals()
+    totals.add("resilient_events_total", ("", "resilient.control.lost"), 2)
+    totals.add("resilient_events_total", ("stock", "resilient.control.lost"), 3)
+    capped = totals.capped({"orders"})
+    assert capped.value("resilient_events_total", ("", "resilient.control.lost")) == 2
+    assert capped.value("resilient_events_total", ("_other", "resilient.control.lost")) == 3
+
+
+def test_two_who_look_at_once_count_a_call_that_was_only_observed_once():
+    pipeline = Pipeline("looked-at-twice", CircuitBreaker())
+    (followed,) = found(pipeline[0].env, "looked-at-twice")
+    assert [followed.more(12), followed.more(10), followed.more(13)] == [12, 0, 1]
+
+
+def test_refusals_do_not_tell_how_fast_a_downstream_is():
+    traffic = Traffic("orders", 0.0, lambda _: None)
+    traffic.ended.extend([0.4] * 10)
+    traffic.odd.extend([("rejected", "forced_open", 0.00001, 0)] * 1_000)
+    traffic.odd.extend([("failure", "OSError", 0.4, 1)] * 10)
+    traffic.fold(Totals(), 1.0, Names(5, "errors"))
+    assert traffic.view(1.0)["p50"] > 0.2
+
+
+def test_the_last_end_of_several_holds_is_told_in_whatever_order_they_stand():
+    for ends in ([10.0, 20.0], [20.0, 10.0]):
+        shown = {}
+        _holds(shown, [("orders", "forced_open", end) for end in (*ends, None)])
+        assert shown["resilient_hold_expiry_timestamp_seconds"] == {("orders",): 20.0}
+        assert shown["resilient_hold_active"] == {("orders", "forced_open"): 3.0}

@@ -117,7 +117,7 @@ def load(db: sqlite3.Connection, wall: float, now: float, boot: str) -> Intent:
 
     """
     active = holds(db, "status = 'active' ORDER BY created_at, id")
-    planned = windows(db, "status != 'ended' AND ends_at > ? ORDER BY starts_at, id", wall)
+    planned = windows(db, "status IN ('scheduled', 'active') AND ends_at > ? ORDER BY starts_at, id", wall)
     return Intent(
         revision=number(db, "revision"),
         holds=tuple(hold for hold in active if hold.remaining(wall, now, boot) > 0),

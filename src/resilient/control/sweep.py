@@ -55,7 +55,7 @@ def _changes(db: sqlite3.Connection, moment: Moment) -> list[tuple[str, str, Hol
         if moment.left(hold) <= 0:
             over = replace(hold, status="expired", ended_at=wall, end_reason=_OVER)
             found.append(("expire", hold.target, hold, over))
-    for window in rows.windows(db, "status != 'ended' ORDER BY id"):
+    for window in rows.windows(db, "status IN ('scheduled', 'active') ORDER BY id"):
         if wall >= window.ends_at:
             ended = replace(window, status="ended", ended_at=wall, end_reason=_OVER)
             found.append(("finish_window", window.selector, window, ended))
