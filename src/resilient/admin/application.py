@@ -20,7 +20,6 @@ from resilient.admin.admit import (
     check_role,
     no_body,
     no_token_in_url,
-    peer,
     read_body,
     read_query,
     segments,
@@ -29,6 +28,7 @@ from resilient.admin.auth import Authenticator
 from resilient.admin.endpoints import Call, Endpoint, Site
 from resilient.admin.hosts import Hosts, check_origin
 from resilient.admin.problems import Problem, from_refusal
+from resilient.admin.refused import METHODS, audit, tell
 from resilient.admin.requests import ListQuery
 from resilient.control.errors import ControlUnavailable, Refused
 from resilient.telemetry.statistics import PROCESS
@@ -51,20 +51,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """Of every answer, unless it says otherwise itself."""
 
-_DENIED: Final = {
-    "unauthenticated": "auth",
-    "too-many-failures": "auth",
-    "role": "role",
-    "host": "host",
-    "origin": "origin",
-    "token-in-url": "token_in_url",
-    "token-in-body": "token_in_body",
-    "rules": "interlock",
-    "stale": "precondition",
-    "precondition": "precondition",
-}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 _ID: Final = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
@@ -97,6 +84,7 @@ class Admin:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         call: list[Call] = []
+        denied: Problem | None = None
         started = clock.SYSTEM.now()
         try:
             response = await self._answer(request, call)
@@ -104,7 +92,8 @@ class Admin:
             return
         except Exception as fault:  # noqa: BLE001 -- whatever it is, the caller gets an answer and no traceback
             problem = _problem(fault, request.method)
-            self._tell(problem, request, call[0] if call else None)
+            tell(self.site, problem, request, call[0] if call else None)
+            denied = problem if problem is fault else None  # what the record refuses is in the audit already
             response = problem.response()
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
@@ -112,6 +101,8 @@ class Admin:
             response.headers.setdefault("X-Request-Id", call[0].request_id if call else _request_id(request))
         _measure(request.method, response.status_code, call[0] if call else None, clock.SYSTEM.now() - started)
         await response(scope, receive, _headless(send) if request.method == "HEAD" else send)
+        if denied is not None and call:
+            await audit(self.site, denied, request, call[0])
 
     async def _answer(self, request: Request, calls: list[Call]) -> Response:
         self.hosts.check(request.headers)
@@ -142,21 +133,9 @@ class Admin:
         if not found:
             raise Problem("not-found", "There is nothing at this address; `openapi.json` lists what there is.")
         allowed = sorted({each.method for each, _ in found} | {"HEAD" for each, _ in found if each.head})
-        asked = request.method if request.method in _METHODS else "This method"
+        asked = request.method if request.method in METHODS else "This method"
         detail = f"{asked} is not offered here; {', '.join(allowed)} is."
         raise Problem("method", detail, headers={"Allow": ", ".join(allowed)}, allowed=allowed)
-
-    def _tell(self, problem: Problem, request: Request, call: Call | None) -> None:
-        reason = _DENIED.get(problem.kind)
-        if reason is not None:
-            self.site.denials.tell(
-                reason,
-                peer=peer(request),
-                method=request.method if request.method.isalpha() else "?",
-                route=call.endpoint.path if call else "",
-                actor=call.caller.name if call and call.caller else "",
-                quiet=problem.kind == "too-many-failures",
-            )
 
 
 def _problem(fault: Exception, method: str) -> Problem:
@@ -173,7 +152,7 @@ def _problem(fault: Exception, method: str) -> Problem:
 def _measure(method: str, status: int, call: Call | None, seconds: float) -> None:
     """Record how long it took until there was an answer; the labels have few values, whatever is asked."""
     route, role = (call.endpoint.path, call.caller.role if call.caller else "") if call else ("", "")
-    labels = (route, method if method in _METHODS else "other", str(status), role)
+    labels = (route, method if method in METHODS else "other", str(status), role)
     PROCESS.add("resilient_admin_request_duration_seconds", labels, seconds)
 
 

@@ -19,6 +19,9 @@ Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 """Each may do what those before it may, and more."""
 
+_SPECIAL = frozenset("*?[]")
+"""What makes a pattern of a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -55,8 +58,21 @@ class Caller:
         return ROLES.index(self.role) >= ROLES.index(role)
 
     def reaches(self, target: str) -> bool:
-        """Tell whether the caller may change a downstream, or a selector that is one of their own patterns."""
-        return any(pattern in ("*", target) or matches(pattern, target) for pattern in self.only)
+        """Tell whether the caller may change a downstream."""
+        return any(matches(pattern, target) for pattern in self.only)
+
+    def reaches_all(self, selector: str) -> bool:
+        """Tell whether the caller may change every downstream that a pattern covers, also those yet to come.
+
+        Patterns cannot be compared in general. Taken are one's own patterns, and what begins with all that one of
+        them asks for, as `payments-*` does for `pay*`.
+        """
+        if not _SPECIAL & set(selector):
+            return self.reaches(selector)
+        beginnings = (pattern[:-1] for pattern in self.only if pattern.endswith("*"))
+        return selector in self.only or any(
+            selector.startswith(each) for each in beginnings if not _SPECIAL & set(each)
+        )
 
 
 @runtime_checkable

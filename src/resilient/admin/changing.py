@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from resilient.control.intent import Via
 from resilient.control.receipts import Receipt, Who
 from resilient.control.spoken import iso
 
-__all__ = ["HEADERS", "changed", "who", "within_reach"]
+__all__ = ["HEADERS", "all_within_reach", "changed", "who", "within_reach"]
 
 HEADERS = {"X-Resilient-Client": "`dashboard` if that sends the change; the audit record tells it."}
 
@@ -43,9 +43,24 @@ def within_reach(call: Call, target: str) -> None:
 
     """
     if not call.known.reaches(target):
-        only = list(call.known.only)
-        detail = f"The token of {call.known.name} may change {', '.join(only)} only, not {target!r}."
-        raise Problem("role", detail, parameter="name", allowed=only)
+        _out_of_reach(call, target)
+
+
+def all_within_reach(call: Call, selector: str) -> None:
+    """Refuse a change of all that a pattern covers, if the caller's token reaches only a part of it.
+
+    Raises:
+        Problem: 403.
+
+    """
+    if not call.known.reaches_all(selector):
+        _out_of_reach(call, selector)
+
+
+def _out_of_reach(call: Call, target: str) -> NoReturn:
+    only = list(call.known.only)
+    detail = f"The token of {call.known.name} may change {', '.join(only)} only, not {target!r}."
+    raise Problem("role", detail, parameter="name", allowed=only)
 
 
 async def changed(

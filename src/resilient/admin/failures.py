@@ -14,6 +14,7 @@ __all__ = ["Denials"]
 _ALLOWED = 10
 _PER_SECOND = 1 / 6
 _PEERS = 1024
+_ROWS = 30
 
 _log = logging.getLogger("resilient.admin")
 
@@ -26,14 +27,35 @@ class Denials:
 
     Attributes:
         counts: Refused requests since the start by reason: "auth", "role", "host", "origin", "token_in_url",
-            "precondition", "interlock".
+            "token_in_body", "precondition", "interlock".
 
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._rows: dict[str, tuple[float, float, int]] = {}
         self._lock = Lock()
+
+    def row(self, kind: str, actor: str = "") -> int:
+        """Return how many refusals the next row of the record, or line of the log, stands for; 0 for none now.
+
+        Of each kind and each known caller 30 are told at once and 10 a minute: nobody fills the disk with refusals,
+        and nobody hides those of another behind their own.
+
+        Args:
+            kind: Of a few.
+            actor: A name of a caller who was recognised, or an empty text.
+
+        """
+        key = f"{kind} {actor}" if actor else kind
+        with self._lock:
+            left, at, untold = self._rows.get(key, (float(_ROWS), 0.0, 0))
+            now = clock.SYSTEM.now()
+            left = min(float(_ROWS), left + (now - at) * _PER_SECOND)
+            told = untold + 1 if left >= 1 else 0
+            self._rows[key] = (left - 1, now, 0) if told else (left, now, untold + 1)
+        return told
 
     def wait(self, peer: str) -> float:
         """Return the seconds until a peer may fail again, 0 if it may now."""

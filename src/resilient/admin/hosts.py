@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """The names of this host that no other can claim."""
 
 _PORTS = {"http": "80", "https": "443"}
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^][:/@,\s]+)(:[0-9]{1,5})?")
+"""What a Host header may be: a name or an IPv6 address in brackets, and perhaps a port."""
 
 
 class Hosts:
@@ -52,7 +55,7 @@ class Hosts:
 
         """
         values = headers.getlist("host")
-        if len(values) == 1 and (self._all or self._serves(_name(values[0]))):
+        if len(values) == 1 and _HOST.fullmatch(values[0].strip()) and (self._all or self._serves(_name(values[0]))):
             return
         detail = "The Host header names a host that is not served here; `hosts` of the admin app lists those that are."
         raise Problem("host", detail, parameter="Host")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from resilient.admin import answers, receipts, requests
 from resilient.admin.backend import in_thread
-from resilient.admin.changing import HEADERS, changed, who, within_reach
+from resilient.admin.changing import HEADERS, all_within_reach, changed, who
 from resilient.admin.endpoints import Call, Table
 from resilient.admin.preconditions import precondition
 from resilient.admin.problems import Problem
@@ -47,7 +47,7 @@ async def list_windows(call: Call) -> Response:
 async def schedule_window(call: Call) -> Response:
     """Plan a maintenance; 201 when it is planned, 200 for a dry run."""
     body, query = call.sent(requests.WindowBody), call.queries(requests.PlacingQuery)
-    within_reach(call, body.selector)
+    all_within_reach(call, body.selector)
     run = partial(
         call.site.backend.operations.schedule,
         body.selector,
@@ -85,7 +85,7 @@ async def show_window(call: Call) -> Response:
 async def end_window(call: Call) -> Response:
     """End a maintenance before its time, or call it off."""
     found = await _window(call)
-    within_reach(call, found.selector)
+    all_within_reach(call, found.selector)
     run = partial(
         call.site.backend.operations.end_window,
         found.id,
@@ -114,7 +114,11 @@ async def show_rules(call: Call) -> Response:
     problems=(409, 412, 428, 429),
 )
 async def set_rules(call: Call) -> Response:
-    """Replace all interlock rules."""
+    """Replace all interlock rules.
+
+    They are for all downstreams, and so must the token be.
+    """
+    all_within_reach(call, "*")
     body = call.sent(requests.RulesBody)
     _, tag = await in_thread(_rules, call)
     expect, _ = precondition(call.request.headers, tag)

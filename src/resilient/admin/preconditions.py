@@ -43,15 +43,17 @@ def precondition(headers: Headers, current: str) -> Precondition:
         return None, True
     if not match:
         return None, False
+    if [each.strip() for each in match] == ["*"]:
+        return current, False
     tags = _tags(", ".join(match))
-    return (current if current in tags or tags == ["*"] else tags[0]), False
+    return (current if current in tags else tags[0]), False
 
 
 def _tags(text: str) -> list[str]:
     tags = []
     for part in (each.strip() for each in text.split(",")):
         found = _TAG.fullmatch(part.removeprefix("W/"))
-        if part == "*":
+        if part == "*":  # among others, where it does not belong
             tags.append("*")
         elif found is None or not found[1]:
             raise Problem("malformed", f"If-Match {_MALFORMED}.", parameter="If-Match", allowed=_MALFORMED)

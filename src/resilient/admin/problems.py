@@ -18,6 +18,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
     {
         "malformed": (400, "The request cannot be read"),
         "token-in-url": (400, "A token stands in the address"),
+        "token-in-body": (400, "A token stands in the body"),
         "unauthenticated": (401, "A valid token is needed"),
         "role": (403, "This caller may not do that"),
         "host": (403, "This host name is not served"),

@@ -40,7 +40,8 @@ class AuditRow:
         role: As what.
         via: Through what.
         action: What for: "place", "release", "extend", "command", "schedule", "end_window", "set_rules",
-            and "expire", "start_window", "finish_window", which time does.
+            "authenticate" and "authorize" (refused at the door of the API), and "expire", "start_window",
+            "finish_window", which time does.
         target: Downstream, selector or id.
         request: What was asked, as JSON.
         before: What was there, as JSON.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from resilient import faults
@@ -84,6 +84,21 @@ class Ledger:
         _tell(written)
         return len(written)
 
+    def denied(self, said: Mapping[str, object]) -> None:
+        """Write down what was refused before it became a request, such as a login; nothing else changes.
+
+        Args:
+            said: `actor`, `role`, `via`, `action`, `target`, `request` and `reason` of the row.
+
+        Raises:
+            Refused: If it cannot be written.
+            ControlUnavailable: If the record cannot be changed now.
+
+        """
+        with self._directory.changing():
+            row = self._directory.database.write(_denial, said, durable=True)
+        _tell([row])
+
     def _refused(self, request: Request, refusal: Refused) -> None:
         try:
             row = self._directory.database.write(_refusal, request, refusal, durable=True)
@@ -126,6 +141,11 @@ def _refusal(db: sqlite3.Connection, request: Request, refusal: Refused) -> audi
     moment = Moment.current()
     told = _line(f"{refusal.kind}: {refusal.message}")
     return audit.append(db, **_who(request, moment), before=None, after=None, outcome="refused", reason=told)
+
+
+def _denial(db: sqlite3.Connection, said: Mapping[str, object]) -> audit.AuditRow:
+    row = {**said, "at": Moment.current().wall, "target": plain(said["target"]), "reason": _line(str(said["reason"]))}
+    return audit.append(db, **row, before=None, after=None, outcome="refused")
 
 
 def _line(text: str) -> str:

@@ -148,6 +148,15 @@ class Operations(Holding):
         asks = request("set_rules", "rules", who, given, dry_run=dry_run)
         return self._ledger.carry_out(asks, lambda change: changes.set_rules(change, several, reason, expect))
 
+    def denied(self, said: Mapping[str, object]) -> None:
+        """Write into the audit what was refused before it became a request, such as a login.
+
+        Args:
+            said: `actor`, `role`, `via`, `action`, `target`, `request` and `reason` of the row.
+
+        """
+        self._ledger.denied(said)
+
     def sweep(self) -> int:
         """Write down what time has done since: holds that expired, windows that began or ended; return how many."""
         return self._ledger.sweep()
