@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from resilient.control import births
+from resilient.control import births, retained
 from resilient.control import page as pages_made
 from resilient.control.directory import Directory
 from resilient.control.keeper import Keeper
 from resilient.control.operations import Operations
 from resilient.control.overview import overview
 from resilient.control.page import OwnPage
-from resilient.control.pages import read_pages
+from resilient.control.pages import PageView, read_pages
 from resilient.control.retained import host_totals
 from resilient.telemetry.totals import Totals
 from tests.control._record import ANN
@@ -185,4 +187,41 @@ def test_a_page_that_says_odd_things_keeps_nobody_from_anything(tmp_path, odd):
     assert [view.instance for view in read_pages(directory.path)] == ["sane"]
     sane.die()
     keeper.close()
+    directory.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_is_added_up_while_somebody_reads_is_counted_once(tmp_path, monkeypatch, first):
+    directory = Directory(tmp_path / "control", create=True)
+    counted = Totals()
+    counted.add("resilient_faults_total", (), 5)
+    process = Shown(directory.path, "gone")
+    process.show(totals=counted.encode())
+    process.die()
+    keeper = Keeper(directory)
+
+    def read(path: Path) -> list[PageView]:
+        if first:
+            keeper.tick()
+        views = read_pages(path)
+        if not first:
+            keeper.tick()
+        return views
+
+    monkeypatch.setattr(retained, "read_pages", read)
+    totals, _ = host_totals(directory)
+    assert totals.value("resilient_faults_total", ()) == 5
+    keeper.close()
+    directory.close()
+
+
+def test_names_are_told_apart_in_the_order_in_which_they_came_and_not_by_the_alphabet(tmp_path):
+    directory = Directory(tmp_path / "control", create=True)
+
+    def write(db: sqlite3.Connection) -> None:
+        first = {f"z-{number}" for number in range(retained.TOLD_APART)}
+        assert retained.name_all(db, sorted(first), 2.0) == first
+        assert retained.name_all(db, ["a", *sorted(first)], 1.0) == first
+
+    directory.database.write(write)
     directory.close()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, NoOpTracer
 from prometheus_client import CollectorRegistry, generate_latest
 
-from resilient import CircuitBreaker, Pipeline
+from resilient import CircuitBreaker, Pipeline, faults
 from resilient.control.host import Identity
 from resilient.control.snapshot import Showing
 from resilient.events import Event
+from resilient.otel.spans import Open, Spans
 from resilient.prometheus import Collector, _holds
 from resilient.telemetry.names import Names
 from resilient.telemetry.recent import Recent
@@ -158,3 +162,17 @@ def test_the_last_end_of_several_holds_is_told_in_whatever_order_they_stand():
         _holds(shown, [("orders", "forced_open", end) for end in (*ends, None)])
         assert shown["resilient_hold_expiry_timestamp_seconds"] == {("orders",): 20.0}
         assert shown["resilient_hold_active"] == {("orders", "forced_open"): 3.0}
+
+
+def test_a_span_that_takes_no_attribute_fails_no_answer():
+    class Faulty(NonRecordingSpan):
+        def is_recording(self) -> bool:
+            return True
+
+        def set_attribute(self, key: str, value: object) -> None:
+            raise RuntimeError(key)
+
+    exchange = SimpleNamespace(bad=False, response=SimpleNamespace(status_code=200))
+    env = Pipeline("faulty-spans")
+    Open(Spans(NoOpTracer()), env, Faulty(INVALID_SPAN.get_span_context())).answered(exchange)
+    assert faults.total() == 1

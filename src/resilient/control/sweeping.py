@@ -83,3 +83,5 @@ def prune(db: sqlite3.Connection, there: Collection[str], wall: float) -> None:
     db.execute(
         "DELETE FROM incidents WHERE ended_at IS NOT NULL AND id <= (SELECT max(id) FROM incidents) - ?", (_INCIDENTS,)
     )
+    # Of names that come and go only those that are remembered have a past.
+    db.execute("DELETE FROM downstream_time WHERE downstream NOT IN (SELECT name FROM downstreams)")

@@ -61,17 +61,17 @@ class Open:
         """End after the head of an HTTP answer."""
         outcome = outcomes.of_verdict(exchange.verdict) if exchange.bad else outcomes.SUCCESS
         status = getattr(getattr(exchange, "response", None), "status_code", None)
-        if status is not None:
-            self._span.set_attribute("http.response.status_code", status)
-        self._end(outcome, str(status) if outcome in _FAILED else "")
+        self._end(outcome, str(status) if outcome in _FAILED else "", status)
 
-    def _end(self, outcome: str, error: str) -> None:
+    def _end(self, outcome: str, error: str, status: int | None = None) -> None:
         token, self._token = self._token, None
         if token is not None:
             context.detach(token)
         try:
             span = self._span
             if span.is_recording():
+                if status is not None:
+                    span.set_attribute("http.response.status_code", status)
                 span.set_attribute("resilient.outcome", outcome)
                 if outcome in _FAILED:
                     span.set_attribute("error.type", error)
