@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,10 @@ from resilient.control import retained, sweeping
 from resilient.control.directory import Directory
 from resilient.control.history import histories
 from resilient.control.incidents import LONGEST, LOST, SETTLE
+from resilient.control.intent import Hold, Intent
+from resilient.control.looking import looks
+from resilient.control.pages import PageView
+from tests.control._rows import hold, row, window
 from tests.control.test_incidents import DOWN, UP, Told
 
 
@@ -74,9 +80,19 @@ def test_names_that_come_and_go_leave_no_endless_table_of_times(tmp_path):
         db.executemany("INSERT INTO downstream_time VALUES (?, 'up', 0, 1.0)", [(name,) for name in names])
         retained.name_all(db, names, 1.0)
         sweeping.prune(db, (), 1.0)
+        retained.name_all(db, ["one-more"], 1.0)
+        (known,) = db.execute("SELECT count(*) FROM downstreams").fetchone()
+        assert known == retained.KNOWN
         (left,) = db.execute("SELECT count(*) FROM downstream_time").fetchone()
         assert left == retained.KNOWN
         assert db.execute("SELECT 1 FROM downstream_time WHERE downstream = 'tenant-0'").fetchone()
 
     directory.database.write(write)
     directory.close()
+
+
+@pytest.mark.parametrize("record", [hold("pay", "no_retries"), window("p*", mode="no_retries")])
+def test_trouble_while_only_retries_are_off_was_not_planned(record):
+    intent = Intent(holds=(record,)) if isinstance(record, Hold) else Intent(windows=(record,))
+    page = PageView("one", True, {"downstreams": {"pay": row("open")}}, 0.0, Path("one.page"))
+    assert not looks([page], intent, time.time())["pay"].covered
