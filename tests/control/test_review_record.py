@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from resilient.control import rows
+from resilient.control import config, rows
 from resilient.control.database import Database
 from resilient.control.errors import ControlUnavailable, Refused
 from resilient.control.moment import Moment
 from resilient.control.sweep import due
+from resilient.errors import ConfigError
 from tests.control._record import ANN, BOB, ROOT, Desk, refused
 from tests.control._rows import hold, put, window
 from tests.control.test_audit import change, faults
@@ -184,3 +185,9 @@ def test_what_is_over_is_not_looked_through_for_what_is_in_force(desk):
         found = [each for each in seen if "B-TREE" not in each]
         assert len(found) == 2
         assert all("one_each" in each or "windows_left" in each for each in found), found
+
+
+@pytest.mark.parametrize("kind", [[], [1], {}, 5, True, None, 1.5])
+def test_a_rule_of_a_kind_that_is_no_word_is_a_problem_of_the_file_and_no_crash(kind):
+    with pytest.raises(ConfigError, match="kind"):
+        config.parse_rules({"rules": [{"id": "a", "kind": kind, "n": 1}]})

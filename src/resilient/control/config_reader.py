@@ -78,7 +78,8 @@ class Reader:
     def rule(self, place: str, given: object) -> dict[str, Any]:
         """Return a control rule: its kind says which other key it has."""
         kind = given.get("kind") if isinstance(given, Mapping) else None
-        own = KINDS.get(kind) if isinstance(kind, str) else None
+        kind = kind if isinstance(kind, str) else None
+        own = None if kind is None else KINDS.get(kind)
         needed = ["id", "kind", *([own] if own else ["group"] if kind == "never" else [])]
         # Of an unknown kind nobody knows what else it has.
         checks = {key: RULE[key] for key in (*needed, "group")} if kind in KINDS else RULE
