@@ -57,6 +57,7 @@ def test_a_trip_lands_everywhere_and_a_release_ends_it(two):
     assert done.code == 0
     assert "payments: released" in done.out
     assert done.err.startswith("Calls come back in steps")
+    assert "did you mean payments?" in resilient("release", "paymnts", "--dir", str(two)).err
     assert holds(two) == []
 
 

@@ -96,28 +96,34 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     name = downstream["name"]
     since = ago(downstream.get("since"), now)
     cause = f": {WHY.get(downstream['cause'], downstream['cause'])}" if downstream.get("cause") else ""
-    lines = [f"{name} is {_state(downstream)}" + (f", for {since}" if since != "-" else "") + cause]
-    lines.append(
-        f"  calls      {per_second(downstream.get('rate'))}/s, {percent(downstream.get('error_share'))} % errors, "
+    calls = (
+        f"{per_second(downstream.get('rate'))}/s, {percent(downstream.get('error_share'))} % errors, "
         f"{per_second(downstream.get('rejected_rate'))}/s refused here, {downstream.get('in_flight', 0)} in flight"
     )
-    shown = ", ".join(f"{key} {latency(downstream.get(key))}" for key in ("p50", "p90", "p99"))
-    lines.append(f"  latency    {shown}")
-    lines.append(f"  retries    {downstream.get('retries') or '-'}")
-    lines += [f"  {label:10} {said}" for label, said in limits(downstream)]
+    head = f"{name} is {_state(downstream)}" + (f", for {since}" if since != "-" else "") + cause
+    parts = [
+        ("calls", calls),
+        ("latency", ", ".join(f"{key} {latency(downstream.get(key))}" for key in ("p50", "p90", "p99"))),
+        ("retries", downstream.get("retries") or "-"),
+        *limits(downstream),
+    ]
     incidents = downstream.get("incidents") or {}
     if incidents:
-        lines.append(f"  incidents  {_incidents(incidents)}")
-    lines += [f"  hold       {hold_line(each)}" for each in downstream.get("holds", ())]
-    lines += [f"  window     {window_line(each)}" for each in downstream.get("windows", ())]
-    for each in processes:
-        live = each.get("live") or {}
-        lines.append(
-            f"  process    {each['instance']}: {each.get('state', '-')}, {per_second(live.get('rate'))}/s, "
-            f"{percent(live.get('error_share'))} % errors, {live.get('in_flight', 0)} in flight, "
-            f"revision {each.get('applied', '-')}"
-        )
-    return lines
+        parts.append(("incidents", _incidents(incidents)))
+    parts += [("hold", hold_line(each)) for each in downstream.get("holds", ())]
+    parts += [("window", window_line(each)) for each in downstream.get("windows", ())]
+    parts += [("process", _process_line(each)) for each in processes]
+    width = max(len(label) for label, _ in parts)
+    return [head, *(f"  {label:{width}}  {text}" for label, text in parts)]
+
+
+def _process_line(process: Row) -> str:
+    live = process.get("live") or {}
+    return (
+        f"{process['instance']}: {process.get('state', '-')}, {per_second(live.get('rate'))}/s, "
+        f"{percent(live.get('error_share'))} % errors, {live.get('in_flight', 0)} in flight, "
+        f"revision {process.get('applied', '-')}"
+    )
 
 
 def _state(downstream: Row) -> str:

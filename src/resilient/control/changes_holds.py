@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resilient.control import rows, standing
-from resilient.control.change import Change, new_id, refuse
+from resilient.control.change import Change, close_matches, new_id, refuse
 from resilient.control.checks import Checks
 from resilient.control.intent import Hold
 from resilient.control.receipts import Receipt
@@ -180,6 +180,9 @@ def _own(change: Change, active: Iterable[Hold], *, retries: bool) -> Hold | Non
 def _nothing(change: Change, target: str, active: Iterable[Hold]) -> Hold:
     others = [f"{hold.actor} ({hold.mode}, {hold.id})" for hold in active]
     told = f"; there are those of {', '.join(others)}" if others else ""
+    if not active and target not in change.names:
+        close = " or ".join(close_matches(target, change.names))
+        told = ", a name that nobody knows" + (f"; did you mean {close}?" if close else "")
     refuse("unknown", f"{change.who.actor} has no such hold on {target}{told}", holds=[hold.id for hold in active])
 
 
