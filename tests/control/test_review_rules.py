@@ -115,3 +115,26 @@ def test_a_name_that_nobody_has_used_yet_counts_as_a_member_of_its_group(desk, m
     rule(desk, group=("new-*",), **more)
     with refused("rules", r"1 of 1 in new-\* would be forced open"):
         desk.trip("new-1", allow_unknown=True)
+
+
+# -- planted faults that nothing else caught -------------------------------------------------
+
+
+def test_holds_that_are_equally_strict_do_not_mask_each_other(desk):
+    rule(desk, "max_ttl", seconds=86_400.0)
+    desk.trip("mail", percent=50)
+    assert desk.trip("mail", percent=50, who=BOB).masked_by == []
+    first = desk.trip("mail")
+    second = desk.trip("mail", who=BOB)
+    assert (first.masked_by, second.masked_by) == ([], [])
+    assert desk.trip("mail", percent=99).masked_by == [second.id]
+
+
+def test_a_window_is_in_force_from_its_start_on_and_at_its_end_no_more(desk, clock):
+    planned = desk.operations.window(window(desk, clock, "mail", 60, 120).id)
+    assert [planned.active(planned.starts_at + after) for after in (-0.001, 0, 59.999, 60)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
