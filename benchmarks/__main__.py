@@ -10,10 +10,23 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import cases, http, http_clients, machine, memory, report, startup, subjects, telemetry, threads, timing
+from benchmarks import (
+    cases,
+    control,
+    http,
+    http_clients,
+    machine,
+    memory,
+    report,
+    startup,
+    subjects,
+    telemetry,
+    threads,
+    timing,
+)
 from benchmarks.peers import PEERS
 
-EXTRA_GROUPS = ("threads", http_clients.GROUP, telemetry.GROUP, "startup", "memory")
+EXTRA_GROUPS = ("threads", http_clients.GROUP, telemetry.GROUP, control.GROUP, "startup", "memory")
 
 
 def main() -> None:
@@ -33,6 +46,8 @@ def main() -> None:
             _measure_http(results, runner, quick=options.quick)
         if _wanted(telemetry.GROUP, options.only):
             results.telemetry = telemetry.measure(runner, effort, _tell)
+        if _wanted(control.GROUP, options.only):
+            results.control = control.measure(runner, effort, _tell)
     if _wanted("threads", options.only):
         _measure_threads(results, effort)
     if _wanted("startup", options.only):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks import cases, http, http_clients, memory, startup, subjects, telemetry, threads, timing
+from benchmarks import cases, control, http, http_clients, memory, startup, subjects, telemetry, threads, timing
 
 MULTIPLES = {
     ("sync", "success", "retry"): 1.3,
@@ -36,6 +36,9 @@ HTTP_HIT = {http_clients.CACHED: 1.25, http_clients.CACHED_SQLITE: 2.0}
 
 A hit in SQLite has one hop to a thread more in tasks, for which there is no mark.
 """
+
+CONTROL = 0.3
+"""Multiples of an empty decorator that the look at the control directory's word may cost at each admission."""
 
 STATISTICS_US = 1.5
 """Microseconds that statistics may add to a call."""
@@ -150,6 +153,13 @@ def of_telemetry(results: list[telemetry.Measured]) -> Iterator[Promise]:
         if measured.case.path == "success":
             what = f"{measured.case.colour}: {measured.case.title}; what statistics add"
             yield Promise(what, STATISTICS_US, measured.added, " µs")
+
+
+def of_control(results: list[control.Measured]) -> Iterator[Promise]:
+    """Yield the promises about the control directory."""
+    for measured in results:
+        what = f"{measured.case.colour}: {measured.case.title}; what control adds, as a multiple of an empty decorator"
+        yield Promise(what, CONTROL, measured.added)
 
 
 def of_startup(measured: startup.Startup) -> Iterator[Promise]:

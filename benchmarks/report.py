@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import http, http_clients, memory, promises, startup, subjects, telemetry, threads, timing
+from benchmarks import control, http, http_clients, memory, promises, startup, subjects, telemetry, threads, timing
 
 DASH = "–"  # noqa: RUF001 -- a dash means: no such feature, or not installed
 
@@ -25,6 +25,7 @@ class Results:
     permits: dict[str, threads.Permits] = field(default_factory=dict)
     http: list[http.Measured] = field(default_factory=list)
     telemetry: list[telemetry.Measured] = field(default_factory=list)
+    control: list[control.Measured] = field(default_factory=list)
     startup: startup.Startup | None = None
     memory: memory.Memory | None = None
 
@@ -34,6 +35,7 @@ class Results:
         found += promises.of_threads(self.throughput, self.permits.get(subjects.OURS))
         found += promises.of_http(self.http)
         found += promises.of_telemetry(self.telemetry)
+        found += promises.of_control(self.control)
         found += promises.of_startup(self.startup) if self.startup else []
         found += promises.of_memory(self.memory) if self.memory else []
         return found
@@ -53,6 +55,7 @@ def as_json(results: Results) -> str:
             "permits": {name: asdict(each) for name, each in results.permits.items()},
             "http": [_request(measured) for measured in results.http],
             "telemetry": [asdict(measured) for measured in results.telemetry],
+            "control": [asdict(measured) for measured in results.control],
             "startup": results.startup and asdict(results.startup),
             "memory": results.memory and asdict(results.memory),
             "promises": [asdict(each) | {"met": each.met} for each in results.promises()],
@@ -111,6 +114,8 @@ def as_markdown(results: Results, label: str) -> str:
         parts += ["### HTTP", _http_intro(results.effort["http"]), _http(results.http)]
     if results.telemetry:
         parts += ["### Statistics", _telemetry(results.telemetry)]
+    if results.control:
+        parts += ["### Control directory, as multiples of an empty decorator", _control(results.control)]
     if results.startup:
         parts += ["### Import, over bare Python", _startup(results.startup)]
     if results.memory:
@@ -225,6 +230,11 @@ def _quartiles(spread: dict[str, float]) -> str:
 def _telemetry(lines: list[telemetry.Measured]) -> str:
     rows = [[f"{line.case.group}: {line.case.title}", f"{line.off:.2f} µs", f"{line.added:.2f} µs"] for line in lines]
     return _table(("a call", "without statistics", "statistics add"), rows)
+
+
+def _control(lines: list[control.Measured]) -> str:
+    rows = [[f"{line.case.group}: {line.case.title}", f"{line.off:.2f}", f"{line.added:.2f}"] for line in lines]
+    return _table(("a call", "without control", "control adds"), rows)
 
 
 def _startup(measured: startup.Startup) -> str:

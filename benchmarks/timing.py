@@ -86,7 +86,7 @@ def measure(case: cases.Case, runner: asyncio.Runner, effort: Effort) -> Measure
 def _measure(case: cases.Case, runner: asyncio.Runner, effort: Effort) -> Measured:
     finish = _finisher(case, runner)
     found, missing = subjects.build(case, finish)
-    timers = {subject.name: _timer(case, subject, runner) for subject in found}
+    timers = {subject.name: timer(case, subject, runner) for subject in found}
     seconds = alternate(timers, effort)
     for subject in found[1:]:
         try:
@@ -136,7 +136,8 @@ def _finisher(case: cases.Case, runner: asyncio.Runner) -> subjects.Finish:
     return (lambda result: result) if case.colour == "sync" else runner.run
 
 
-def _timer(case: cases.Case, subject: subjects.Subject, runner: asyncio.Runner) -> Timer:
+def timer(case: cases.Case, subject: subjects.Subject, runner: asyncio.Runner) -> Timer:
+    """Return what times the calls of a subject."""
     loop = _loop(case, subject)
     if case.path == "refused" and case.policy == "bulkhead" and subject.name != subjects.EMPTY:
         # The one permit is held by the call that does the measuring.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import CoroutineType, FunctionType
+from types import CodeType, CoroutineType, FunctionType
 from typing import Any, ClassVar
 
 from resilient import _check
@@ -100,13 +100,13 @@ class Assembly:
         with inlays.lock:
             for (colour, form), woven in list(self._through.items()):
                 woven.__globals__.update(self._names(colour))
-                woven.__code__ = weaver.code_of(self._shape(colour, form))
+                _replace(woven, weaver.code_of(self._shape(colour, form)))
             for reference in list(self._woven.values()):
                 guarded = reference()
                 if guarded is not None:
                     colour, call = _colour_of(guarded), guarded.__globals__["call"]
                     guarded.__globals__.update(self._names(colour))
-                    guarded.__code__ = weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call)
+                    _replace(guarded, weaver.fitted(self._shape(colour, weaver.parameters_of(call)), call))
 
     def renew(self) -> None:
         """Start afresh in a forked child."""
@@ -223,6 +223,12 @@ class _Inside:
         if self._assembly is None:
             self._assembly = _InnerAssembly(self._env, self._guards)
         return self._assembly.through(colour)
+
+
+def _replace(woven: FunctionType, code: CodeType) -> None:
+    # Only where it differs: from 3.13 on, a function that got other code is called without a fast path for good.
+    if woven.__code__ != code:
+        woven.__code__ = code
 
 
 def _colour_of(woven: FunctionType) -> Colour:
