@@ -225,3 +225,28 @@ def test_names_are_told_apart_in_the_order_in_which_they_came_and_not_by_the_alp
 
     directory.database.write(write)
     directory.close()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_who_is_killed_at_any_step_of_a_write_leaves_the_text_before(tmp_path, step):
+    child = os.fork()
+    if child == 0:
+        page = OwnPage(tmp_path, "killed", first=b'{"v":1,"n":1}')
+        for number in (2, 3):
+            page.write(b'{"v":1,"n":%d}' % number)
+        real, done = os.pwrite, []
+
+        def pwrite(fd: int, data: bytes, offset: int) -> int:
+            done.append(offset)
+            if len(done) == step:
+                real(fd, bytes(data)[: len(data) // 2], offset)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(fd, data, offset)
+
+        os.pwrite = pwrite
+        page.write(b'{"v":1,"n":4}')
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    (view,) = read_pages(tmp_path)
+    assert (view.alive, view.data["n"]) == (False, 3)
