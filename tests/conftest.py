@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 # Long ones in which the version of Python plays no part: CI runs them on the newest one, to fit ten minutes.
 LONG = (
     "tests/admin/browser/",
+    "tests/admin/test_attacks_served.py",
     "tests/admin/test_mounted.py",
     "tests/admin/test_openapi.py",
     "tests/admin/test_serve.py",

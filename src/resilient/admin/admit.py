@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
@@ -18,9 +19,20 @@ from resilient.admin.failures import Denials
 from resilient.admin.problems import Problem
 from resilient.admin.tokens import LEAK
 
-__all__ = ["authenticated", "check_role", "no_body", "no_token_in_url", "peer", "read_body", "read_query", "segments"]
+__all__ = [
+    "authenticated",
+    "check_role",
+    "no_body",
+    "no_token_in_url",
+    "peer",
+    "read_body",
+    "read_query",
+    "segments",
+    "still_admitted",
+]
 
 _LARGEST_BODY = 65_536
+_SLOWEST_BODY = 10.0
 _LEAKY = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer", "password"})
 
 _ESCAPED = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
@@ -85,6 +97,12 @@ async def authenticated(request: Request, authenticator: Authenticator, denials:
     raise Problem("unauthenticated", "Send `Authorization: Bearer rsl_...`.", headers={"WWW-Authenticate": "Bearer"})
 
 
+async def still_admitted(request: Request, authenticator: Authenticator, role: Role) -> bool:
+    """Tell whether who sent a request some time ago would be let in now: answers may go on for days."""
+    caller = await _ask(authenticator, request)
+    return caller is not None and caller.may(role)
+
+
 def check_role(caller: Caller, role: Role) -> None:
     """Refuse a caller whose role does not include another.
 
@@ -101,17 +119,20 @@ async def read_body(request: Request, model: type[M]) -> M:
     """Return the checked body.
 
     Raises:
-        Problem: 400 for what is no JSON or has a token in it, 413 and 415, 422 with every field that is wrong.
+        Problem: 400 for what is no JSON or has a token in it, 408, 413 and 415, 422 with every field that is wrong.
 
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise Problem("media-type", "Send the body with `Content-Type: application/json`.", allowed="application/json")
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _LARGEST_BODY:
-            raise Problem("too-large", f"A body has at most {_LARGEST_BODY} bytes.", allowed=_LARGEST_BODY)
+    with anyio.move_on_after(_SLOWEST_BODY) as patience:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > _LARGEST_BODY:
+                raise Problem("too-large", f"A body has at most {_LARGEST_BODY} bytes.", allowed=_LARGEST_BODY)
+    if patience.cancelled_caught:
+        raise Problem("slow", f"A body must be here within {_SLOWEST_BODY:g} s.", headers={"Connection": "close"})
     _no_token_in_body(data)
     try:
         return model.model_validate_json(bytes(data), strict=True)

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from resilient.admin.admit import (
     read_body,
     read_query,
     segments,
+    still_admitted,
 )
 from resilient.admin.auth import Authenticator
 from resilient.admin.endpoints import Call, Endpoint, Site
@@ -117,6 +119,7 @@ class Admin:
         if endpoint.role is not None:
             call.caller = await authenticated(request, self.authenticator, self.site.denials)
             check_role(call.caller, endpoint.role)
+            call.admitted = partial(still_admitted, request, self.authenticator, endpoint.role)
         call.query = read_query(request, endpoint.query or ListQuery)
         if endpoint.body is not None:
             call.body = await read_body(request, endpoint.body)

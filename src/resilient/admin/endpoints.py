@@ -49,6 +49,7 @@ class Call:
     request_id: str
     query: BaseModel | None = None
     body: BaseModel | None = None
+    admitted: Callable[[], Awaitable[bool]] | None = None
 
     def queries(self, model: type[M]) -> M:
         """Return the query's values, which are of the endpoint's model."""

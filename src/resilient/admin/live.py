@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 from starlette.responses import Response
 
+from resilient import clock
 from resilient.admin.backend import in_thread
 from resilient.admin.endpoints import Call, Table
 from resilient.admin.hystrix import commands
@@ -24,6 +25,9 @@ _LOOK = 0.25
 _HYSTRIX_EVERY = 1.0
 _TROUBLE_EVERY = 5.0
 """Seconds between two frames that say that the control directory cannot be read."""
+
+_ASKED_EVERY = 15.0
+"""Seconds between two looks at whether the reader of a stream is still who may read it."""
 
 _STREAM = ("text/event-stream",)
 
@@ -43,14 +47,26 @@ async def stream_changes(call: Call) -> Response:
     """
     hub = call.site.hub
     await in_thread(hub.refresh)  # what cannot be read is a 503, not a stream without content
-    return EventStream(_changes(hub, call.request.headers.get("last-event-id", "")), call.site.seats.seat)
+    changes = _changes(hub, call.request.headers.get("last-event-id", ""))
+    return EventStream(_while_admitted(call, changes), call.site.seats.seat)
 
 
 @table("GET", "/hystrix.stream", answers={200: None}, media=_STREAM)
 async def stream_for_hystrix(call: Call) -> Response:
     """Stream each downstream every second as a HystrixCommand, for dashboards that read those."""
     await in_thread(call.site.hub.refresh)
-    return EventStream(_commands(call.site.hub), call.site.few.seat)
+    return EventStream(_while_admitted(call, _commands(call.site.hub)), call.site.few.seat)
+
+
+async def _while_admitted(call: Call, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pass a stream on until its reader would not be let in any more, as when a session of theirs has ended."""
+    due = clock.SYSTEM.now() + _ASKED_EVERY
+    async for data in source:
+        if clock.SYSTEM.now() >= due:
+            if call.admitted is None or not await call.admitted():
+                return
+            due = clock.SYSTEM.now() + _ASKED_EVERY
+        yield data
 
 
 async def _changes(hub: Hub, last_event_id: str) -> AsyncIterator[bytes]:

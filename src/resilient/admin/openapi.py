@@ -32,6 +32,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     403: "Not this role, not this downstream, not this Host, or not this Origin.",
     404: "Unknown; with close matches for names.",
     405: "This method is not offered here.",
+    408: "The body did not come in time.",
     409: "Interlock rules forbid it (all of them are listed), or the present state does.",
     412: "It has changed since the ETag that was sent.",
     413: "The body is too large.",
@@ -123,7 +124,7 @@ def _statuses(endpoint: Endpoint) -> list[int]:
     if endpoint.role is not None:
         usual |= {401, 429, 503}
     if endpoint.body is not None:
-        usual |= {413, 415}
+        usual |= {408, 413, 415}
     if endpoint.path.count("{"):
         usual.add(404)
     return sorted({*endpoint.answers, *endpoint.problems, *usual})

@@ -26,6 +26,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "not-found": (404, "There is nothing here"),
         "unknown-name": (404, "Nobody knows this name"),
         "method": (405, "This method is not offered here"),
+        "slow": (408, "The body did not come in time"),
         "rules": (409, "Interlock rules forbid it"),
         "conflict": (409, "Not possible in the present state"),
         "stale": (412, "It has changed since it was looked at"),

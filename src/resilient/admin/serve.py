@@ -17,6 +17,7 @@ import uvicorn
 from resilient import _check
 from resilient.admin.auth import Caller
 from resilient.admin.hosts import LOOPBACK
+from resilient.admin.patience import Impatient
 from resilient.admin.site import Metrics, app
 from resilient.admin.tokens import Tokens, new_token
 from resilient.errors import ConfigError
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "Listening", "UnsafeBind", "serve"]
 
 PORT: Final = 8321
-_BACKLOG: Final = 128
+_BACKLOG: Final = 32
+"""Connections that the event loop takes at once: few, so that it also comes to closing some (see `patience`)."""
+
 _GRACE: Final = 3
 """Seconds that answers under way get when the server is told to stop; streams end at once."""
 
@@ -176,7 +179,11 @@ def _listen(place: Listening) -> socket.socket:
 def _config(application: object, place: Listening) -> uvicorn.Config:
     config = uvicorn.Config(
         application,  # type: ignore[arg-type]  # an ASGI application, as uvicorn's own types describe it otherwise
+        http=Impatient,
+        backlog=_BACKLOG,
+        ws="none",  # there are none, and a library for them would write their addresses into the log
         log_config=None,
+        log_level="info",  # below it, uvicorn would write what stands in addresses
         access_log=False,  # it would write addresses, and whatever somebody put into them
         server_header=False,
         proxy_headers=place.behind_proxy,
