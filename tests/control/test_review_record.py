@@ -10,12 +10,15 @@ import pytest
 
 from resilient.control import config, rows
 from resilient.control.database import Database
+from resilient.control.directory import Directory
 from resilient.control.errors import ControlUnavailable, Refused
 from resilient.control.moment import Moment
+from resilient.control.overview import overview
 from resilient.control.sweep import due
 from resilient.errors import ConfigError
+from resilient.testing import FakeClock, use
 from tests.control._record import ANN, BOB, ROOT, Desk, refused
-from tests.control._rows import hold, put, window
+from tests.control._rows import Shown, hold, put, row, window
 from tests.control.test_audit import change, faults
 
 REASON = "the data centre is on fire"
@@ -191,3 +194,42 @@ def test_what_is_over_is_not_looked_through_for_what_is_in_force(desk):
 def test_a_rule_of_a_kind_that_is_no_word_is_a_problem_of_the_file_and_no_crash(kind):
     with pytest.raises(ConfigError, match="kind"):
         config.parse_rules({"rules": [{"id": "a", "kind": kind, "n": 1}]})
+
+
+# -- planted faults that nothing else caught -------------------------------------------------
+
+
+def test_a_change_and_a_refusal_wait_for_the_disk(desk, monkeypatch):
+    """What an operator was told must survive a loss of power."""
+    how = []
+    write = Database.write
+    monkeypatch.setattr(
+        Database, "write", lambda self, *args, **more: how.append(more["durable"]) or write(self, *args, **more)
+    )
+    hold_id = desk.trip().id
+    desk.operations.extend(hold_id, who=ANN, note="as before")
+    desk.operations.release("payments", who=ANN)
+    with refused("unknown"):
+        desk.trip("nobody")
+    assert how == [True] * 5
+
+
+def test_a_hold_that_takes_the_place_of_ones_own_has_been_there_since_then(tmp_path):
+    with use(FakeClock()) as clock:
+        desk = Desk(tmp_path)
+        first = desk.operations.hold(desk.trip().id)
+        clock.advance(30)
+        second = desk.operations.hold(desk.trip(percent=50).id)
+        assert (second.id, second.created_at) == (first.id, first.created_at)
+        assert second.expires_at == first.expires_at + 30
+        desk.close()
+
+
+def test_a_share_that_calls_come_back_with_is_not_hidden_by_a_hold_that_lets_more_pass(tmp_path):
+    directory = Directory(tmp_path / "control", create=True)
+    process = Shown(directory.path, "one", pay=row("half_open", share=0.2), stock=row("closed", share=0.9))
+    put(directory, hold("pay", percent=50), hold("stock", percent=50))
+    shares = {each["name"]: each["share"] for each in overview(directory, now=time.time())["downstreams"]}
+    assert shares == {"pay": 0.2, "stock": 0.5}
+    process.die()
+    directory.close()
