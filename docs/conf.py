@@ -31,7 +31,7 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(typing|collections|contextlib|datetime|types|enum|asyncio|trio|abc|math|functools|os|pathlib|sqlite3)(\..*)?",
     ),
-    ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
+    ("py:.*", r"(opentelemetry|prometheus_client|starlette)\..*"),
     (
         "py:.*",
         r"timedelta|Path",

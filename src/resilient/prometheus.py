@@ -27,6 +27,7 @@ from resilient._weave.gates import gates
 from resilient.control.host import Identity
 from resilient.control.overview import STALE
 from resilient.control.pages import PageView
+from resilient.control.paths import named
 from resilient.control.snapshot import snapshot
 from resilient.telemetry.catalogue import METRICS
 from resilient.telemetry.catalogue import Metric as Known
@@ -43,10 +44,11 @@ __all__ = ["Collector", "exposition"]
 class Collector:
     """Report the catalogue's metrics to a registry of prometheus_client.
 
-    Without a control directory it switches this process's statistics on, and reports them.
+    Where control is configured (`RESILIENT_APP`, `control.configure`), it reports all processes of the application on
+    this host. Elsewhere it switches this process's statistics on, and reports those.
 
     Args:
-        directory: The control directory, its path, or None.
+        directory: Another application's control directory, its path, or the application's name.
         registry: Where to register; None for nowhere.
 
     Example:
@@ -73,6 +75,7 @@ class Collector:
         self._directory = directory
         self._registry = registry
         self._open = True
+        self._found: Directory | None = None
         if directory is None:
             PROCESS.start()
         if registry is not None:
@@ -96,7 +99,8 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric that has a value; none at all if the control directory cannot be read, and say so."""
         try:
-            totals, shown = _of_process() if self._directory is None else self._of_host()
+            directory = self._opened()
+            totals, shown = _of_process() if directory is None else _of_host(directory)
         except Exception as fault:  # noqa: BLE001 -- other metrics of the registry are none of our business
             faults.report(self.collect, fault)
             return
@@ -105,35 +109,54 @@ class Collector:
             if series:
                 yield _family(name, known, series.items())
 
-    def _of_host(self) -> tuple[Totals, Gauges]:
-        """Return what all processes of the host show, this one's page being as new as can be."""
+    def _opened(self) -> Directory | None:
+        """Return the control directory to report, or None for this process alone."""
         from resilient.control.directory import Directory  # noqa: PLC0415 -- only with a control directory
-        from resilient.control.retained import host_totals  # noqa: PLC0415
 
-        directory = self._directory
-        if not isinstance(directory, Directory):
-            assert directory is not None  # noqa: S101 -- narrows the type
-            directory = self._directory = Directory(directory)
-        shown_by_page = write_own_page()
-        totals, everyone = host_totals(directory)
-        if not shown_by_page:
-            totals.merge(_of_admin(directory.path))
-        pages = [page for page in everyone if page.alive]
-        shown = gauges([page.data for page in pages], totals.downstreams())
-        _processes(shown, pages)
-        intent = directory.load()
-        revision = shown["resilient_control_revision"] = {("desired",): float(intent.revision)}
-        if pages:
-            revision["applied",] = float(min(page.data.get("applied") or 0 for page in pages))
-        _holds(shown, ((hold.target, hold.mode, hold.expires_at) for hold in intent.holds))
-        return totals, shown
+        given = self._directory
+        if isinstance(given, Directory):
+            self._found = given
+            return given
+        path = _own() if given is None else named(given)
+        if path is None:
+            return None
+        if self._found is None or self._found.path != path or not self._found.intact():
+            self._found = Directory(path)
+        return self._found
+
+
+def _own() -> Path | None:
+    """Return the control directory of this process, once it has begun with it."""
+    from resilient.control import agent  # noqa: PLC0415 -- only with a control directory
+
+    here = agent.current()
+    return here.path if here is not None and here.begun and not here.problem else None
+
+
+def _of_host(directory: Directory) -> tuple[Totals, Gauges]:
+    """Return what all processes of the host show, this one's page being as new as can be."""
+    from resilient.control.retained import host_totals  # noqa: PLC0415 -- only with a control directory
+
+    shown_by_page = write_own_page()
+    totals, everyone = host_totals(directory)
+    if not shown_by_page:
+        totals.merge(_of_admin(directory.path))
+    pages = [page for page in everyone if page.alive]
+    shown = gauges([page.data for page in pages], totals.downstreams())
+    _processes(shown, pages)
+    intent = directory.load()
+    revision = shown["resilient_control_revision"] = {("desired",): float(intent.revision)}
+    if pages:
+        revision["applied",] = float(min(page.data.get("applied") or 0 for page in pages))
+    _holds(shown, ((hold.target, hold.mode, hold.expires_at) for hold in intent.holds))
+    return totals, shown
 
 
 def exposition(directory: Directory | str | os.PathLike[str] | None = None) -> tuple[bytes, str]:
     """Return our metrics alone as text, and its content type.
 
     Args:
-        directory: The control directory, its path, or None for this process.
+        directory: As of `Collector`.
 
     """
     collector = Collector(directory, registry=None)

@@ -92,7 +92,7 @@ def metrics() -> str:
     """Return what Prometheus would scrape from this worker."""
     from resilient.prometheus import exposition
 
-    return exposition(os.environ["RESILIENT_CONTROL_DIR"])[0].decode()
+    return exposition()[0].decode()
 
 
 def wsgi(environ: dict[str, Any], start: Callable[..., object]) -> Iterator[bytes]:

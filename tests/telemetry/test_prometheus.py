@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from resilient import Bulkhead, CircuitBreaker, Pipeline, RateLimit, Retry, faults
+from resilient import Bulkhead, CircuitBreaker, Pipeline, RateLimit, Retry, control, faults
 from resilient.control.directory import Directory
 from resilient.prometheus import Collector, exposition
 from resilient.telemetry.catalogue import METRICS
@@ -187,3 +187,20 @@ def test_gauges_of_more_names_than_are_told_apart_are_brought_together() -> None
     pages = [{"downstreams": {f"tenant-{number}": {"live": {"in_flight": 1}} for number in range(300)}}]
     found = gauges(pages, {"tenant-7"})["resilient_call_active"]
     assert found == {("tenant-7",): 1, ("_other",): 299}
+
+
+def test_where_control_is_on_the_collector_answers_for_the_host_from_the_first_call_on(tmp_path):
+    pipeline = Pipeline("collector-host")
+    control.configure("shop", directory=tmp_path / "control")
+    registry = CollectorRegistry()
+    collector = Collector(registry=registry)
+    try:
+        assert registry.get_sample_value("resilient_control_process_count", {"state": "live"}) is None
+        pipeline.call(len, "x")
+        assert registry.get_sample_value("resilient_control_process_count", {"state": "live"}) == 1
+        named = Collector(str(tmp_path / "control"), registry=None)
+        assert {family.name for family in named.collect()} >= {"resilient_control_process_count"}
+    finally:
+        collector.close()
+        control.stop()
+    assert registry.get_sample_value("resilient_control_process_count", {"state": "live"}) is None

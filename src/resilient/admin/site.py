@@ -119,12 +119,7 @@ def _endpoints(metrics: Metrics) -> list[Endpoint]:
 def _finder(where: str | os.PathLike[str] | Directory | None) -> Callable[[], Directory]:
     if isinstance(where, Directory):
         return lambda: where if where.intact() else Directory(where.path)
-    if where is None:
-        path = _from_environment()
-    elif isinstance(where, str) and os.sep not in where:
-        path = paths.location(paths.app_name(where))
-    else:
-        path = Path(where)
+    path = _from_environment() if where is None else paths.named(where)
     return lambda: Directory(path)
 
 

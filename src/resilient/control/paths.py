@@ -90,6 +90,18 @@ def location(app: str, directory: str | os.PathLike[str] | None = None) -> Path:
     return next(_bases(os.geteuid())) / app_name(app)
 
 
+def named(where: str | os.PathLike[str]) -> Path:
+    """Return the control directory that somebody means: by its path, or by the application's name.
+
+    Raises:
+        ConfigError: If a text without a separator is no name of an application.
+
+    """
+    if isinstance(where, str) and os.sep not in where:
+        return location(app_name(where))
+    return Path(where)
+
+
 def found(app: str | None = None) -> list[Found]:
     """Return the control directories that this process may look at: its user's; as root those of all users.
 
@@ -98,7 +110,7 @@ def found(app: str | None = None) -> list[Found]:
 
     """
     uid = os.geteuid()
-    several = [plain(Path(named))] if (named := os.environ.get(VARIABLE)) else []
+    several = [plain(Path(given))] if (given := os.environ.get(VARIABLE)) else []
     for base in places():
         several += sorted(base.glob("*")) if app is None else [base / app_name(app)]
     seen: dict[tuple[int, int], Found] = {}
