@@ -58,4 +58,5 @@ def test_the_code_may_switch_it_off(tmp_path):
 def test_a_name_that_is_none_is_told_and_fails_no_call(tmp_path):
     said, errors = told(tmp_path, "no name/../")
     assert (said["app"], said["files after"]) == (None, False)
-    assert "app must be 1 to 64 letters" in errors
+    assert errors.startswith("RESILIENT_APP: app must be 1 to 64 letters")
+    assert "Traceback" not in errors

@@ -13,6 +13,7 @@ from typing import Final
 from resilient import faults
 from resilient._gate import gate as _gate
 from resilient._gate.gate import NO_WORD, GateGuard
+from resilient.errors import ConfigError
 
 VARIABLE: Final = "RESILIENT_APP"
 """The environment's way to name the application."""
@@ -39,10 +40,15 @@ class Pending:
             from resilient.control import agent  # noqa: PLC0415 -- only an application with a name pays for it
 
             agent.configure_by_environment(os.environ.get(VARIABLE, ""))
+        except ConfigError as fault:
+            import logging  # noqa: PLC0415 -- kept off the import path of the library
+
+            message = "%s: %s; this process goes on without its operators"
+            logging.getLogger("resilient.control").error(message, VARIABLE, fault)
         except Exception as fault:  # noqa: BLE001 -- a fault of ours never fails a call
             faults.report(Pending, fault)
-            if _gate.source is self:  # others ask nobody, either, once they have looked
-                _gate.install(None)
+        if _gate.source is self:  # nobody has taken over: others ask nobody, either, once they have looked
+            _gate.install(None)
 
 
 def expect() -> None:
