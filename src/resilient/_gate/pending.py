@@ -44,7 +44,7 @@ class Pending:
             import logging  # noqa: PLC0415 -- kept off the import path of the library
 
             message = "%s: %s; this process goes on without its operators"
-            logging.getLogger("resilient.control").error(message, VARIABLE, fault)
+            logging.getLogger("resilient.control").error(message, VARIABLE, fault)  # noqa: TRY400 -- the user's own typing error
         except Exception as fault:  # noqa: BLE001 -- a fault of ours never fails a call
             faults.report(Pending, fault)
         if _gate.source is self:  # nobody has taken over: others ask nobody, either, once they have looked
