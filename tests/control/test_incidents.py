@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from resilient.control.incidents import LONGEST, LOST, SETTLE, Incident, Incidents, Look
 from resilient.control.moment import Moment
 
-UP, HALF, DOWN = Look(0, 2, 2), Look(0, 1, 2), Look(2, 0, 2)
-ONE_OPEN = Look(1, 1, 2, cause="consecutive")
+UP, HALF, DOWN = Look(0, 2, 2), Look(0, 1, 2), Look(2, 0, 2, own=2)
+ONE_OPEN = Look(1, 1, 2, cause="consecutive", own=1)
 HELD = Look(2, 0, 2, covered=True, cause="hold")
+BROKEN_AND_HELD = Look(2, 0, 2, covered=True, own=1)
+RELEASED = Look(2, 0, 2, cause="hold")
+"""Nothing is held any more, and the pages do not know yet."""
 
 START, WALL = 1_000.0, 1_700_000_000.0
 
@@ -83,14 +86,47 @@ def test_coming_back_is_neither_the_begin_nor_the_end_of_an_incident() -> None:
     assert told.over == []
 
 
-def test_trouble_that_a_hold_covers_when_it_begins_is_planned_to_its_end() -> None:
-    told = Told().look(UP, 5).look(HELD, 10).look(DOWN, 10).look(UP, 61)
+def test_trouble_that_a_hold_covers_when_it_begins_is_planned_until_all_is_well() -> None:
+    told = Told().look(UP, 5).look(HELD, 10).look(RELEASED).look(HALF, 9).look(UP, 61)
     assert [incident.planned for incident in told.begun] == [True]
     times = told.kept.take_times()
-    assert times == {("pay", "up", False): 5.0, ("pay", "down", True): 20.0, ("pay", "up", True): 60.0}
-    unplanned = Told().look(DOWN, 10).look(HELD, 10).look(UP, 61)
+    expected = {("pay", "up", False): 5.0, ("pay", "down", True): 11.0, ("pay", "degraded", True): 9.0}
+    assert times == {**expected, ("pay", "up", True): 60.0}
+    assert told.lasted == [20.0]
+
+
+@pytest.mark.parametrize("broken", [DOWN, ONE_OPEN])
+def test_a_breaker_that_opens_by_itself_after_the_hold_is_an_incident_of_its_own(broken: Look) -> None:
+    told = Told().look(HELD, 10).look(RELEASED).look(HALF, 4).look(broken, 30).look(UP, 61)
+    assert [incident.planned for incident in told.begun] == [True, False]
+    assert told.begun[1].cause == broken.cause
+    assert told.lasted == [15.0, 30.0]
+    times = told.kept.take_times()
+    assert times["pay", broken.state, False] == 30.0
+    assert times["pay", "down", True] == 11.0
+
+
+def test_a_planned_incident_that_ends_in_a_real_one_ended_when_all_were_closed() -> None:
+    told = Told().look(HELD, 10).look(UP, 20).look(DOWN, 30).look(UP, 61)
+    assert [incident.planned for incident in told.begun] == [True, False]
+    assert told.lasted == [10.0, 30.0]
+    assert told.kept.take_times()["pay", "down", False] == 30.0
+
+
+def test_what_breaks_under_a_hold_is_an_incident_when_the_hold_ends() -> None:
+    told = Told().look(HELD, 5).look(BROKEN_AND_HELD, 20)
+    assert [incident.planned for incident in told.begun] == [True]
+    told.look(DOWN, 10)
+    assert [incident.planned for incident in told.begun] == [True, False]
+    assert told.lasted == [25.0]
+    again = Told().look(HELD, 5).replaced().look(BROKEN_AND_HELD).replaced().look(DOWN)
+    assert again.lasted == [6.0], "another keeper goes on with it"
+
+
+def test_a_hold_over_an_incident_makes_it_no_planned_one() -> None:
+    unplanned = Told().look(DOWN, 10).look(HELD, 10).look(DOWN, 10).look(UP, 61)
     assert [incident.planned for incident in unplanned.begun] == [False]
-    assert unplanned.kept.take_times()["pay", "down", False] == 20.0
+    assert unplanned.kept.take_times()["pay", "down", False] == 30.0
 
 
 def test_time_is_told_apart_by_state() -> None:
@@ -176,7 +212,16 @@ def test_a_state_that_is_none_is_refused(data: Any) -> None:
 
 # -- the naive model -----------------------------------------------------------------------------
 
-LOOKS = {"up": UP, "half": HALF, "one": ONE_OPEN, "down": DOWN, "held": HELD, "none": None}
+LOOKS = {
+    "up": UP,
+    "half": HALF,
+    "one": ONE_OPEN,
+    "down": DOWN,
+    "held": HELD,
+    "both": BROKEN_AND_HELD,
+    "released": RELEASED,
+    "none": None,
+}
 
 
 @dataclass
@@ -186,21 +231,33 @@ class Model:
     seconds: list[tuple[float, str]] = field(default_factory=list)
     """When, and what was seen; in order."""
 
-    def incidents(self) -> tuple[list[float], list[tuple[float, float]]]:
-        """Return when incidents began, and of those that are over, when they did and when they ended."""
-        begun: list[float] = []
+    def incidents(self) -> tuple[list[tuple[float, bool]], list[tuple[float, float]]]:
+        """Return when incidents began, and whether planned; and of those that are over, when they did and ended."""
+        begun: list[tuple[float, bool]] = []
         over: list[tuple[float, float]] = []
         began: float | None = None
         for index, (at, seen) in enumerate(self.seconds):
+            end = None
             if began is not None and seen in {"up", "none"}:
                 end = self._end(index)
-                if end is not None:
-                    over.append((began, end))
-                    began = None
-            elif began is None and seen in {"one", "down", "held"}:
+            elif began is not None and seen in {"one", "down"} and begun[-1][1]:
+                end = self._closed(index)
+            if began is not None and end is not None:
+                over.append((began, end))
+                began = None
+            if began is None and seen in {"one", "down", "held", "both", "released"}:
                 began = at
-                begun.append(at)
+                begun.append((at, seen in {"held", "both"}))
         return begun, over
+
+    def _closed(self, index: int) -> float:
+        """Return since when all had been closed before a second, or the time of this second if they were not."""
+        closed = self.seconds[index][0]
+        for at, seen in reversed(self.seconds[:index]):
+            if seen not in {"up", "none"}:
+                break
+            closed = at if seen == "up" else closed
+        return closed
 
     def _end(self, index: int) -> float | None:
         """Return since when all have been closed, if for a minute; seconds that nobody saw settle nothing."""
@@ -231,10 +288,10 @@ class Model:
 
     def times(self) -> dict[str, float]:
         found = {"up": 0.0, "degraded": 0.0, "down": 0.0}
-        words = {"up": "up", "half": "degraded", "one": "degraded", "down": "down", "held": "down"}
+        words = {"up": "up", "half": "degraded", "one": "degraded"}
         for (before, seen), (after, _) in zip(self.seconds, self.seconds[1:], strict=False):
             if after - before <= LONGEST and seen != "none":
-                found[words[seen]] += after - before
+                found[words.get(seen, "down")] += after - before
         return found
 
 
@@ -264,7 +321,7 @@ def test_whatever_happens_incidents_are_what_a_naive_model_finds(
             told.look(LOOKS[word])
             model.seconds.append((told.now, word))
     begun, over = model.incidents()
-    assert [incident.began for incident in told.begun] == begun
+    assert [(incident.began, incident.planned) for incident in told.begun] == begun
     assert [(incident.began, incident.began + end - incident.started_at) for incident, end in told.over] == [
         pytest.approx(each) for each in over
     ]

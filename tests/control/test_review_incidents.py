@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from resilient import events
 from resilient.control import retained, sweeping
 from resilient.control.directory import Directory
 from resilient.control.history import histories
@@ -15,7 +16,8 @@ from resilient.control.incidents import LONGEST, LOST, SETTLE
 from resilient.control.intent import Hold, Intent
 from resilient.control.looking import looks
 from resilient.control.pages import PageView
-from tests.control._rows import hold, row, window
+from resilient.control.watching import Watching
+from tests.control._rows import hold, put, row, window
 from tests.control.test_incidents import DOWN, UP, Told
 
 
@@ -96,3 +98,42 @@ def test_trouble_while_only_retries_are_off_was_not_planned(record):
     intent = Intent(holds=(record,)) if isinstance(record, Hold) else Intent(windows=(record,))
     page = PageView("one", True, {"downstreams": {"pay": row("open")}}, 0.0, Path("one.page"))
     assert not looks([page], intent, time.time())["pay"].covered
+
+
+def pages(*rows):
+    return [PageView(f"p{n}", True, {"downstreams": {"pay": each}}, 0.0, Path("x")) for n, each in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "own"),
+    [
+        ([row("open"), row("open"), row("closed")], 2),
+        ([row("forced_open", share=0.0), row("half_open"), row("closed", ramping=True)], 0),
+        ([row("forced_open", share=0.0, breakers={"breaker": {"state": "open"}})], 0),
+        ([row("open", share=0.5, holds=["h-1"])], 1),
+    ],
+)
+def test_only_a_breaker_that_is_open_by_itself_is_a_failure_after_a_release(rows, own):
+    assert looks(pages(*rows), Intent(), time.time())["pay"].own == own
+
+
+def test_the_cause_of_a_failure_after_a_release_is_not_the_hold_that_a_page_still_shows():
+    there = pages(row("forced_open", share=0.0, since=50.0, cause="hold"), row("open", since=60.0, cause="consecutive"))
+    assert looks(there, Intent(), time.time())["pay"].cause == "consecutive"
+
+
+def test_an_outage_right_after_a_release_is_told_and_kept_as_another_incident(tmp_path):
+    directory = Directory(tmp_path / "control", create=True)
+    put(directory, hold("pay"))
+    watching = Watching(directory)
+    watching.look(pages(row("forced_open", share=0.0)))
+    told: list[str] = []
+    stop = events.subscribe(lambda event: told.append(f"{event.name} {event.fields.get('planned')}"))
+    directory.database.write(lambda db: db.execute("DELETE FROM holds"))
+    watching.look(pages(row("closed")))
+    watching.look(pages(row("open", cause="consecutive")))
+    stop()
+    assert told == ["resilient.incident.closed True", "resilient.incident.opened False"]
+    kept = directory.database.read(lambda db: db.execute("SELECT planned, ended_at IS NULL FROM incidents").fetchall())
+    assert kept == [(1, 0), (0, 1)]
+    directory.close()

@@ -2,7 +2,8 @@
 
 An incident begins when any process of the host is open (or held open). It ends at the moment since which
 every process has been closed, once that has lasted for a minute; so flapping is one incident. Trouble that
-a hold or a maintenance window covers when it begins is planned.
+a hold or a maintenance window covers when it begins is planned, until a breaker is open by itself and nothing
+covers that any more: there the planned incident gives way to one that is not.
 
 Time is taken from differences of the host's monotonic clock, which all processes share and nobody sets. A
 step that is too long (nobody kept the record, or the host slept) counts as not observed: it adds no time,
@@ -42,6 +43,8 @@ class Look:
         covered: Whether a hold or a window is in force.
         cause: Why the first one opened.
         rates: Figures of the moment by their names, whose highest are kept with an incident.
+        own: Processes in which a breaker is open by itself. Those that are held do not count, nor do those that
+            have not learned yet that the hold has ended.
 
     """
 
@@ -51,6 +54,7 @@ class Look:
     covered: bool = False
     cause: str = ""
     rates: Mapping[str, float] = field(default_factory=dict)
+    own: int = 0
 
     @property
     def state(self) -> State:
@@ -173,6 +177,8 @@ class Incidents:
             incident.missing += passed
             if incident.missing >= LOST:
                 end = incident.seen if incident.closed_since is None else incident.closed_since
+        elif look.own and incident.planned and not look.covered:
+            end = at.now if incident.closed_since is None else incident.closed_since
         elif look.closed < look.total:
             incident.note(look)
             incident.seen, incident.missing, incident.closed_since, incident.settled = at.now, 0.0, None, 0.0

@@ -40,8 +40,10 @@ def looks(pages: Iterable[PageView], intent: Intent, wall: float, running: Itera
     for name, rows in shown.items():
         covered = name in held or any(window.covers(name) for window in windows)
         open_rows = [row for row in rows if _open(row)]
+        own = [row for row in rows if row.get("state") == "open"]
         closed = sum(row.get("state") in _CLOSED for row in rows)
-        found[name] = Look(len(open_rows), closed, len(rows), covered, _cause(open_rows), _rates(rows))
+        cause = _cause(open_rows if covered else own or open_rows)
+        found[name] = Look(len(open_rows), closed, len(rows), covered, cause, _rates(rows), len(own))
     for name in running if crowded else ():
         found.setdefault(name, Look(0, 1, 1))
     return found

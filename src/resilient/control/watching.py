@@ -82,10 +82,13 @@ class Watching:
                 incident.id = 0
             raise
         over, self._over, self._times, self._written = self._over, [], {}, at.now
-        for incident in new:
-            tell("opened", incident)
-        for incident, end in over:
+        for incident, end in over:  # first: one that has begun since may be of the same downstream
+            if incident in new:
+                tell("opened", incident)
             tell("closed", incident, seconds=round(end - incident.started_at, 3))
+        for incident in self._incidents.running.values():
+            if incident in new:
+                tell("opened", incident)
 
     def _record(self, db: sqlite3.Connection, new: Sequence[Incident], wall: float) -> None:
         totals = Totals()
