@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from resilient import BreakerOpen, CircuitBreaker, ConfigError, Pipeline, control, subscribe
+from resilient import Backoff, BreakerOpen, Bulkhead, CircuitBreaker, ConfigError, Pipeline, Retry, control, subscribe
 from resilient._gate import gate as _gate
 from resilient._gate.gate import gate_of
 from resilient._gate.pending import Pending
@@ -270,6 +270,48 @@ def test_threads_that_hammer_see_each_change_that_was_made_before_they_called(ap
         sys.setswitchinterval(interval)
     assert faults == []
     assert min(calls["passed"], calls["forced_open"]) > 50
+
+
+def test_who_waits_in_line_when_the_trip_lands_is_turned_back(app, desk, threadless):
+    pipeline = Pipeline("payments", CircuitBreaker(), Bulkhead(1, queue=1, max_wait=PATIENCE))
+    inside, go, outcomes = threading.Event(), threading.Event(), []
+
+    def work():
+        inside.set()
+        assert go.wait(PATIENCE)
+        return "finished"
+
+    def call(function):
+        try:
+            outcomes.append(pipeline.call(function))
+        except BreakerOpen as error:
+            outcomes.append(error.reason)
+
+    first, second = (threading.Thread(target=call, args=(each,)) for each in (work, lambda: "admitted"))
+    first.start()
+    assert inside.wait(PATIENCE)
+    second.start()
+    until(lambda: pipeline[Bulkhead].snapshot()["queued"], "a place in line")
+    desk.trip("payments")
+    go.set()
+    first.join(PATIENCE)
+    second.join(PATIENCE)
+    assert outcomes == ["finished", "forced_open"], "who is in flight ends as if nothing were"
+    assert pipeline[Bulkhead].snapshot()["in_flight"] == 0
+
+
+def test_a_retry_finds_the_trip_before_its_next_attempt(app, desk, threadless):
+    pipeline = Pipeline("payments", Retry(5, backoff=Backoff(base=0)))
+    ran = []
+
+    def body():
+        ran.append(1)
+        desk.trip("payments")
+        raise OSError
+
+    with pytest.raises(OSError):
+        pipeline.call(body)
+    assert ran == [1]
 
 
 def test_an_idle_process_follows_and_says_so(app, desk):

@@ -117,6 +117,8 @@ class HeldGate(Guard):
 
     def tick(self) -> Gate:
         """Let happen what time alone brings; return what is in force."""
+        if self._state is OPEN_GATE:  # of thousands of gates almost all
+            return OPEN_GATE
         now = self._now()
         over = self._state.over(now)
         if over:
