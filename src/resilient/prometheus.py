@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,19 @@ from resilient.control.paths import named
 from resilient.control.snapshot import snapshot
 from resilient.telemetry.catalogue import METRICS
 from resilient.telemetry.catalogue import Metric as Known
-from resilient.telemetry.gauges import Gauges, gauges
+from resilient.telemetry.gauges import MOST, Gauges, gauges
+from resilient.telemetry.names import Names
 from resilient.telemetry.statistics import PROCESS
 from resilient.telemetry.totals import Labels, Totals, Value
 
 if TYPE_CHECKING:
     from resilient.control.directory import Directory
+    from resilient.control.intent import Intent
 
 __all__ = ["Collector", "exposition"]
+
+Held = tuple[str, str, float | None]
+"""Downstream, mode, and when it ends, in seconds since 1970."""
 
 
 class Collector:
@@ -148,8 +154,19 @@ def _of_host(directory: Directory) -> tuple[Totals, Gauges]:
     revision = shown["resilient_control_revision"] = {("desired",): float(intent.revision)}
     if pages:
         revision["applied",] = float(min(page.data.get("applied") or 0 for page in pages))
-    _holds(shown, ((hold.target, hold.mode, hold.expires_at) for hold in intent.holds))
+    known = {name for page in pages for name in page.data.get("downstreams", {})} & totals.downstreams()
+    _holds(shown, _in_force(intent, known), known)
     return totals, shown
+
+
+def _in_force(intent: Intent, known: set[str]) -> Iterator[Held]:
+    """Yield all holds, and the maintenances under way for the downstreams that they cover."""
+    wall = clock.SYSTEM.wall()
+    for hold in intent.holds:
+        yield hold.target, hold.mode, hold.expires_at
+    for window in intent.windows:
+        if window.active(wall):
+            yield from ((name, window.mode, window.ends_at) for name in sorted(known) if window.covers(name))
 
 
 def exposition(directory: Directory | str | os.PathLike[str] | None = None) -> tuple[bytes, str]:
@@ -194,14 +211,18 @@ def _of_process() -> tuple[Totals, Gauges]:
     shown = gauges([snapshot(Identity.own(""), 0, {}, PROCESS)])
     wall = clock.current().wall()
     held = [(gate.env.downstream, hold) for gate in gates() for hold in gate.holds()]
-    _holds(shown, ((name, hold.mode, None if hold.expires is None else wall + hold.expires) for name, hold in held))
+    ends = ((name, hold.mode, None if hold.expires is None else wall + hold.expires) for name, hold in held)
+    _holds(shown, ends, totals.downstreams())
     return totals, shown
 
 
-def _holds(shown: Gauges, holds: Iterable[tuple[str, str, float | None]]) -> None:
+def _holds(shown: Gauges, holds: Iterable[Held], known: AbstractSet[str]) -> None:
+    """Show holds; on names that nobody counts, as many as are told apart: scripts place holds, too."""
     active: dict[Labels, float] = {}
     ends: dict[Labels, float] = {}
-    for name, mode, end in holds:
+    others = Names(max(0, MOST - len(known)), "names of holds")
+    for target, mode, end in holds:
+        name = target if target in known else others.of(target)
         active[name, mode] = active.get((name, mode), 0.0) + 1
         if end is not None:
             ends[name,] = max(end, ends.get((name,), 0.0))

@@ -122,11 +122,11 @@ def test_a_body_of_somebody_who_is_not_let_in_is_not_waited_for_either(server):
 
 
 def test_many_silent_connections_keep_nobody_out(directory, pages):
-    with served(directory, patience=60.0, files=400) as (process, url), ExitStack() as silent:
+    with served(directory, patience=60.0, files=300) as (process, url), ExitStack() as silent:
         with connected(url) as at_work:
             at_work.sendall(head("GET", "/v1/stream", Host="localhost", **bearer("vic")))
             assert b" 200 " in at_work.recv(1000)
-            for _ in range(500):  # more than the server has file descriptors
+            for _ in range(400):  # more than the server has file descriptors
                 silent.enter_context(connected(url))
             assert get(f"{url}v1", bearer("vic"))[0] == 200
             hold = json.dumps(dict(HOLD)).encode()
@@ -141,32 +141,34 @@ def test_many_silent_connections_keep_nobody_out(directory, pages):
         assert process.poll() is None
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        b"Host: localhost\r\nHost: localhost\r\n",
-        b"Host: localhost\r\nHost: evil.example\r\n",
-        b"",
-        b"Host: evil.example\r\nX-Forwarded-Host: localhost\r\n",
-        b"Host: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
-        b"Host: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        b"Host: localhost\r\nTransfer-Encoding: chunked, identity\r\n",
-        b"Host: localhost\r\nContent-Length: +5\r\n",
-        b"Host: localhost\r\nX: a\x00b\r\n",
-        b"Host: localhost\r\n X: folded\r\n",
-        b"Host: localhost\r\nX : y\r\n",
-    ],
+SPLIT = (
+    b"Host: localhost\r\nHost: localhost\r\n",
+    b"Host: localhost\r\nHost: evil.example\r\n",
+    b"",
+    b"Host: evil.example\r\nX-Forwarded-Host: localhost\r\n",
+    b"Host: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+    b"Host: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    b"Host: localhost\r\nTransfer-Encoding: chunked, identity\r\n",
+    b"Host: localhost\r\nContent-Length: +5\r\n",
+    b"Host: localhost\r\nX: a\x00b\r\n",
+    b"Host: localhost\r\n X: folded\r\n",
+    b"Host: localhost\r\nX : y\r\n",
 )
-def test_heads_that_two_servers_could_read_differently_change_nothing(server, headers):
+"""Heads that a server behind a proxy could read in another way than the proxy."""
+
+
+def test_heads_that_two_servers_could_read_differently_change_nothing(server):
     _, url = server
     token = f"Authorization: {bearer('ada')['Authorization']}\r\n".encode()
     smuggled = head("PUT", "/v1/rules", Host="localhost", **bearer("ada"))
-    with connected(url) as wire:
-        wire.sendall(b"PUT /v1/downstreams/payments/hold HTTP/1.1\r\n" + token + headers + b"\r\n0\r\n\r\n" + smuggled)
-        wire.shutdown(socket.SHUT_WR)
-        said = answer(wire)
-    assert b"HTTP/1.1 200" not in said
-    assert b"HTTP/1.1 202" not in said
+    begin = b"PUT /v1/downstreams/payments/hold HTTP/1.1\r\n" + token
+    for headers in SPLIT:
+        with connected(url) as wire:
+            wire.sendall(begin + headers + b"\r\n0\r\n\r\n" + smuggled)
+            wire.shutdown(socket.SHUT_WR)
+            said = answer(wire)
+        assert b"HTTP/1.1 200" not in said, headers
+        assert b"HTTP/1.1 202" not in said, headers
 
 
 def test_an_address_in_absolute_form_is_checked_by_its_host_header(server):
