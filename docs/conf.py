@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(resilient\.)?(httpx2?\.)?_\w+(\..*)?"),
     ("py:.*", r"resilient\.[a-z_]+\..*"),
     # Where an import for types alone keeps a module light, annotations stay text, and names lose their module.
-    ("py:.*", r"Codec|CollectorRegistry|Default|Directory|Env|HttpCache|On|PoolOptions|StaleCacheGuard"),
+    ("py:.*", r"Codec|CollectorRegistry|Default|Directory|Env|Hold|HttpCache|On|PoolOptions|StaleCacheGuard"),
 ]
 suppress_warnings: list[str] = []
 

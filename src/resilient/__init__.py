@@ -25,7 +25,6 @@ from resilient.errors import (
 )
 from resilient.events import Event, log_events, subscribe
 from resilient.fallback import Fallback
-from resilient.holds import Hold
 from resilient.keyed import Keyed
 from resilient.outcome import Certainty, Classifier, Outcome, Verdict, from_status
 from resilient.permit import Permit
@@ -37,6 +36,7 @@ from resilient.standard import standard
 from resilient.timeout import Timeout
 
 if _typing.TYPE_CHECKING:
+    from resilient.holds import Hold
     from resilient.stale_cache import StaleCache
 
 __all__ = [
@@ -85,12 +85,18 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> _typing.Any:  # noqa: ANN401 -- a class
     """Load what only some programs use when they ask for it."""
     if name == "StaleCache":
-        from resilient.stale_cache import StaleCache  # noqa: PLC0415 -- a seventh of the time of importing it all
+        from resilient.stale_cache import StaleCache  # noqa: PLC0415 -- what few use, all need not load
 
-        globals()[name] = StaleCache
-        return StaleCache
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+        found: type = StaleCache
+    elif name == "Hold":
+        from resilient.holds import Hold  # noqa: PLC0415
+
+        found = Hold
+    else:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient import _check
 from resilient._gate.gate import gate_of
 from resilient._policy import Policy
 from resilient._weave.assembly import Assembly
 from resilient._weave.gates import weave_gate
-from resilient.holds import Hold
+
+if TYPE_CHECKING:
+    from resilient.holds import Hold
 
 __all__ = ["Operated"]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from resilient import _check
 from resilient._guards.breaker import BreakerGuard
@@ -13,7 +14,9 @@ from resilient._guards.breaker_news import held
 from resilient._machines.gate import OPEN_GATE, Gate
 from resilient._machines.holds import ALL_MODES, CONTROL, FORCED_OPEN, GATE, MODES, Entry
 from resilient._policy import Env, Guard
-from resilient.holds import Hold, new_entry
+
+if TYPE_CHECKING:
+    from resilient.holds import Hold
 
 News = Sequence[tuple[str, Entry]]
 """What happened to a hold ("applied", "released", "expired"), and which."""
@@ -71,6 +74,8 @@ class HeldGate(Guard):
         disposition: str = "fallback",
     ) -> Hold:
         """Place a hold in this process; see `Pipeline.hold`."""
+        from resilient.holds import new_entry  # noqa: PLC0415 -- only who holds pays for it
+
         entry = new_entry(
             mode, reason, actor, expires, self._now(), modes=ALL_MODES, percent=percent, disposition=disposition
         )
@@ -173,6 +178,8 @@ class HeldGate(Guard):
             if there:
                 self.publish(self._change((), [name]))
             return there
+
+        from resilient.holds import Hold  # noqa: PLC0415
 
         expires = None if entry.until == math.inf else entry.until - self._now()
         return Hold(entry.mode, entry.reason, entry.actor, expires, entry.id, release, active, entry.percent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from resilient import _check
 from resilient._guards import breaker_news as news
@@ -17,8 +17,10 @@ from resilient._machines.window import Window
 from resilient._policy import Colour, Env, Guard, Policy
 from resilient.errors import BreakerOpen
 from resilient.events import wanted
-from resilient.holds import Hold, new_entry
 from resilient.outcome import Outcome, Verdict, thrown_away
+
+if TYPE_CHECKING:
+    from resilient.holds import Hold
 
 
 class BreakerPolicy(Policy, Protocol):
@@ -146,6 +148,8 @@ class BreakerGuard(Guard):
 
         """
         now = self._now()
+        from resilient.holds import new_entry  # noqa: PLC0415 -- only who holds pays for it
+
         entry = new_entry(mode, reason, actor, expires, now)
         self.machine.hold(entry, now, self.env.clock.random())
         news.held(self.env, self.label, "applied", entry)
@@ -231,6 +235,8 @@ class BreakerGuard(Guard):
             there = self.machine.release(name, self._now(), self.env.clock.random())
             self.publish()
             return there
+
+        from resilient.holds import Hold  # noqa: PLC0415
 
         expires = None if entry.until == math.inf else entry.until - now
         return Hold(entry.mode, entry.reason, entry.actor, expires, entry.id, release, active)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from resilient._machines.holds import FORCED_CLOSED, FORCED_OPEN, NO_RETRIES, OBSERVE, Entry, in_force
 from resilient._machines.recovery import Ramp
@@ -19,8 +20,7 @@ _ADMITS_ALL = frozenset({OBSERVE, FORCED_CLOSED})
 """Modes under which a ramp refuses nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """What the holds of a downstream ask for now.
 
     Attributes:
@@ -104,10 +104,10 @@ class Gate:
         """
         fresh, out = {entry.id: entry for entry in new}, set(gone)
         left = [entry for entry in self.holds if entry.id not in fresh]
-        after = replace(self, holds=tuple(entry for entry in (*left, *fresh.values()) if entry.id not in out))
+        after = self._replace(holds=tuple(entry for entry in (*left, *fresh.values()) if entry.id not in out))
         if ramped and self.shut and not after.shut and after.mode != FORCED_CLOSED:
             # From its end on, though nobody may have called for long since then.
-            after = replace(after, ramp=Ramp(min(now, self.shut_until), operator=True)).settled(now)
+            after = after._replace(ramp=Ramp(min(now, self.shut_until), operator=True)).settled(now)
         return OPEN_GATE if after.plain else after
 
     def over(self, now: float) -> list[Entry]:
@@ -122,7 +122,7 @@ class Gate:
 
     def unramped(self) -> Gate:
         """Return the gate without a ramp."""
-        return replace(self, ramp=None) if self.holds else OPEN_GATE
+        return self._replace(ramp=None) if self.holds else OPEN_GATE
 
     def moved(self, before: float, now: float) -> Gate:
         """Return the gate by another clock, which reads `now` where the old one read `before`."""

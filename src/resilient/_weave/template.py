@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HOLE = "<inner>"
-_OWN = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])")
-_CONDITION = re.compile(r"\s*#: ([!\w&| ]+)$")
+_OWN = r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)*)_(?![a-z0-9_])"  # compiled by the first that weaves
+_CONDITION = r"\s*#: ([!\w&| ]+)$"
 _STEP = "    "
 
 _HANDED_OUT = ("return result if exchange.simple else exchange.finish(result)",)
@@ -100,7 +100,7 @@ def render(shape: Shape) -> str:
 def _lines(text: str, flags: frozenset[str], number: int, words: dict[str, str]) -> list[str]:
     kept = []
     for line in text.strip("\n").split("\n"):
-        condition = _CONDITION.search(line)
+        condition = re.search(_CONDITION, line)
         if condition:
             if not _applies(condition[1], flags):
                 continue
@@ -118,7 +118,7 @@ def _applies(condition: str, flags: frozenset[str]) -> bool:
 
 def _translate(line: str, flags: frozenset[str], number: int, words: dict[str, str]) -> str:
     line = line.replace("AWAIT ", "await " if "async" in flags else "")
-    line = _OWN.sub(rf"\1_{number}", line)
+    line = re.sub(_OWN, rf"\1_{number}", line)
     return re.sub(r"\b(END|CUT|BEFORE|ARGS|KEY|TARGET|CALL)\b", lambda found: words[found[0]], line)
 
 
