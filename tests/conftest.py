@@ -42,6 +42,7 @@ LONG = (
     "tests/control/test_operations_processes.py",
     "tests/control/test_incidents.py",
     "tests/control/test_keeper.py",
+    "tests/control/test_reach.py",
     "tests/cli/test_changing.py",
     "tests/cli/test_doctor.py",
     "tests/cli/test_places.py",
