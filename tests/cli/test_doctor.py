@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 import pytest
 
@@ -51,10 +52,11 @@ def test_a_file_that_others_may_read_is_found(place, name):
 
 
 def test_the_same_application_in_two_places_is_explained_by_the_environment(place, tmp_path):
+    place = place.with_name(f"shop-{secrets.token_hex(6)}")  # the real places are looked through, too
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     Directory(place, create=True).close()
-    Directory(runtime / "resilient" / "checkout", create=True).close()
+    Directory(runtime / "resilient" / place.name, create=True).close()
     done = here("doctor", "--dir", str(place), "-o", "json", XDG_RUNTIME_DIR=str(runtime))
     (advice,) = (
         each["advice"] for each in done.json if each["check"] == "other directories" and each["status"] == "warn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -106,19 +107,20 @@ def test_a_directory_that_cannot_be_used_is_told(temp, look, kind):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the directories of others")
 def test_root_finds_the_directories_of_other_users_and_acts_as_their_owner(temp):
-    path = temp / f"resilient-{NOBODY}" / "checkout"
+    app = f"shop-{secrets.token_hex(6)}"  # the real places are looked through, too
+    path = temp / f"resilient-{NOBODY}" / app
     more = {"TMPDIR": str(temp)}
     with member(path, "payments", "--uid", str(NOBODY)):
         found = resilient("processes", "--dir", str(path), "-o", "json", **more)
         assert (found.code, len(found.json)) == (0, 1)
-        done = resilient("trip", "payments", "--reason", "INC-7: night", "--for", "5m", "--app", "checkout", **more)
+        done = resilient("trip", "payments", "--reason", "INC-7: night", "--for", "5m", "--app", app, **more)
         assert done.code == 0, done.err
         assert f"Acting as nobody in {path}." in done.err
         assert "In force in 1 of 1 process" in done.out
         assert {each.stat().st_uid for each in [path, *path.rglob("*")]} == {NOBODY}
         entry = resilient("audit", "-o", "json", "--dir", str(path), **more).json[-1]
         assert entry["actor"] == "root"
-        make(temp, "checkout")
-        done = resilient("release", "payments", "--app", "checkout", **more)
+        make(temp, app)
+        done = resilient("release", "payments", "--app", app, **more)
         assert done.code == 2
         assert f"--dir {path}  (nobody, 1 live process)" in done.err
