@@ -15,6 +15,7 @@ from resilient.control import events_log
 from resilient.control.directory import Directory
 from resilient.control.errors import Refused
 from resilient.control.incident_report import incident_report
+from resilient.control.intent import Rule
 from resilient.control.operations import Operations
 from resilient.control.receipts import Who
 from tests.control._rows import Shown, row
@@ -118,17 +119,33 @@ def test_maintenance_is_told_of_every_downstream_that_it_covers(directory: Direc
     assert (what, who, why) == ("maintenance scheduled: forced_open", "alice via cli", "CHG-12: their database")
 
 
-def test_what_was_refused_is_told_too_and_no_text_of_people_breaks_the_page(directory: Directory) -> None:
+def test_what_a_rule_refused_is_told_with_the_rule_and_slips_of_the_keyboard_are_not(directory: Directory) -> None:
     operations = Operations(directory)
     with pytest.raises(Refused):
-        operations.place("pay", "<b>|[x](y)|`", reason="a good reason", ttl=600, who=ALICE)  # type: ignore[arg-type]
+        operations.place("pay", "forced_opne", reason="a good reason", ttl=600, who=ALICE)  # type: ignore[arg-type]
+    with pytest.raises(Refused):
+        operations.place("pay", "forced_open", reason="", ttl=600, who=ALICE)
+    operations.set_rules([Rule(id="always-up", kind="never", group=("pay",))], who=Who("root", "admin", "cli"))
+    with pytest.raises(Refused):
+        operations.place("pay", "forced_open", reason="a good reason", ttl=600, who=ALICE)
+    with pytest.raises(Refused):
+        operations.command("pay", "reset", reason="a good reason", who=Who("vic", "viewer", "api"))
+    refused, command = timeline(told(directory))
+    assert refused[0] == "hold refused: forced_open"
+    assert refused[1] == "alice via cli"
+    assert refused[2].startswith("rule always-up: ")
+    assert command[:2] == ["command refused: reset", "vic via api"]
+    assert command[2].startswith("forbidden: ")
+
+
+def test_no_text_of_people_breaks_the_page(directory: Directory) -> None:
+    operations = Operations(directory)
     operations.place(
         "pay", "observe", reason="<script> *bold* [x](y) \\ `code`", ttl=600, who=Who("a|b", "operator", "api")
     )
     text = told(directory)
-    assert [len(cells) for cells in timeline(text)] == [3, 3]
-    assert "(refused)" in timeline(text)[0][0]
-    assert timeline(text)[1][1:] == [r"a\|b via api", r"&lt;script> \*bold\* \[x](y) \\ \`code\`"]
+    assert [len(cells) for cells in timeline(text)] == [3]
+    assert timeline(text)[0][1:] == [r"a\|b via api", r"&lt;script> \*bold\* \[x](y) \\ \`code\`"]
 
 
 def test_a_long_story_is_cut_at_its_beginning(directory: Directory) -> None:

@@ -40,6 +40,18 @@ _DONE: Final = {
     "finish_window": "maintenance over",
 }
 
+_REFUSED: Final = {
+    "place": "hold refused",
+    "release": "release refused",
+    "extend": "change of a hold refused",
+    "command": "command refused",
+    "schedule": "maintenance refused",
+    "end_window": "end of maintenance refused",
+}
+
+_SLIPS: Final = ("invalid: ", "unknown: ")
+"""How the reasons of refusals begin that are slips of the keyboard: no part of the story."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -120,7 +132,7 @@ def lines_of_incidents(incidents: Iterable[tuple[Any, ...]], since: float) -> li
 
 
 def lines_of_audit(db: sqlite3.Connection, name: str, since: float) -> list[Line]:
-    """Return a line for everything that operators did to a downstream, refusals included."""
+    """Return a line for everything that operators did to a downstream, and what rules or rights kept them from."""
     windows = {window.id for window in record.windows(db, "1") if matches(window.selector, name)}
     targets: dict[str, str] = {hold.id: hold.target for hold in record.holds(db, "target = ?", name)}
     rows = db.execute(
@@ -133,11 +145,21 @@ def lines_of_audit(db: sqlite3.Connection, name: str, since: float) -> list[Line
             target in windows or matches(target, name)
         )
         if action in _DONE and (target == name or target in targets or covers):
-            detail = _detail(action, _loaded(request), _loaded(after))
-            refused = " (refused)" if outcome == "refused" else ""
+            if outcome == "refused" and reason.startswith(_SLIPS):
+                continue
             who = actor if action in {"expire", "start_window", "finish_window"} else f"{actor} via {via}"
-            lines.append(Line(at, f"{_DONE[action]}{detail}{refused}", who, reason))
+            lines.append(Line(at, _what(action, _loaded(request), _loaded(after), outcome), who, _why(outcome, reason)))
     return lines
+
+
+def _what(action: str, request: Mapping[str, Any], after: Mapping[str, Any], outcome: str) -> str:
+    words = _REFUSED if outcome == "refused" else _DONE
+    return f"{words.get(action, f'{_DONE[action]} (refused)')}{_detail(action, request, after)}"
+
+
+def _why(outcome: str, reason: str) -> str:
+    """Return the reason; of a refusal by rules, which tells each of them, without the word for its kind."""
+    return reason.removeprefix("rules: ").removeprefix("wait: ") if outcome == "refused" else reason
 
 
 def _detail(action: str, request: Mapping[str, Any], after: Mapping[str, Any]) -> str:
