@@ -23,6 +23,7 @@ from fnmatch import fnmatchcase
 from resilient.control.directory import Directory
 from resilient.control.host import Identity
 from resilient.control.page import OwnPage
+from resilient.telemetry.totals import Totals
 
 # Imported before `--uid`: afterwards the interpreter's own folders may be out of reach.
 BEFORE = (fcntl, fnmatchcase, encodings.ascii, encodings.idna, zlib)
@@ -53,6 +54,20 @@ def row(state: str, applied_retries: str = "on") -> dict:
             "errors": [0] * 60,
         },
     }
+
+
+def counted(names: list[str]) -> dict:
+    """Return what a process has counted that had errors and refusals."""
+    totals = Totals()
+    for name in names:
+        totals.add("resilient_call_rejections_total", (name, "bulkhead", "bulkhead_full"), 3)
+        for each in ("ConnectError", "ConnectError", "ReadTimeout"):
+            totals.observe("resilient_attempt_duration_seconds", (name, "first", "failure", each), 0.1)
+        totals.observe("resilient_attempt_duration_seconds", (name, "first", "success", ""), 0.1)
+        totals.observe("resilient_call_duration_seconds", (name, "failure", "ConnectError"), 0.3)
+        totals.observe("resilient_call_duration_seconds", (name, "timeout", "CallTimeout"), 0.3)
+        totals.observe("resilient_call_duration_seconds", (name, "rejected", "bulkhead_full"), 0.0)
+    return totals.encode()
 
 
 def main() -> None:
@@ -92,7 +107,7 @@ def main() -> None:
             "errors": {},
             "statistics": True,
             "downstreams": rows,
-            "totals": {},
+            "totals": counted([*rows]),
         }
         page.write(json.dumps(text).encode())
         if first:

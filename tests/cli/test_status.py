@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import typer.main
 
 from resilient.cli import quick, root
+from resilient.control import events_log
+from resilient.control.directory import Directory
+from resilient.events import Event
 from tests.cli._pty import Terminal
 from tests.cli._shell import environment, here, member, resilient
 
@@ -73,6 +77,38 @@ def test_show_tells_everything_about_one(two):
     found = here("show", "payments", "--dir", str(place), "-o", "json").json
     assert found["name"] == "payments"
     assert len(found["in_processes"]) == 2
+
+
+def test_show_tells_which_errors_there_were_and_what_has_happened_last(place):
+    with member(place, "payments") as one, member(place, "payments", "search") as other:
+        directory = Directory(place)
+        now = time.time()
+        opened = {"breaker": "circuit_breaker", "from": "closed", "to": "open", "cause": "consecutive"}
+        held = {"mode": "observe", "actor": "ann", "reason": "INC-7: night\x1b[2J", "id": "h-1", "expires": 3}
+        for number in range(12):
+            past = [(now - 100 + number, Event("resilient.bulkhead.saturated", "payments", {"policy": f"b{number}"}))]
+            events_log.append(directory, one, past)
+        events_log.append(directory, one, [(now - 60.0, Event("resilient.breaker.transition", "payments", opened))])
+        events_log.append(directory, other, [(now - 59.5, Event("resilient.breaker.transition", "payments", opened))])
+        events_log.append(directory, one, [(now - 50.0, Event("resilient.override.applied", "payments", held))])
+        events_log.append(directory, one, [(now - 40.0, Event("resilient.override.applied", "search", held))])
+        directory.close()
+        lines = [line.strip() for line in here("show", "payments", "--dir", str(place)).out.splitlines()]
+        found = here("show", "payments", "--dir", str(place), "-o", "json").json
+    assert [" ".join(line.split()) for line in lines if line.startswith(("errors ", "refused "))] == [
+        "errors 4 ConnectError, 2 ReadTimeout, 2 CallTimeout (timeout), since the processes began",
+        "refused 6 bulkhead_full (bulkhead), since the processes began",
+    ]
+    told = [line.split("Z ", 1)[1] for line in lines if line.startswith("event ")]
+    assert len(told) == 10
+    assert told[-2] == "circuit_breaker: closed -> open (consecutive), 2 processes"
+    assert told[-1] == f"hold applied: mode observe, actor ann, reason INC-7: night\\x1b[2J, {one}"
+    assert found["error_types"][0] == {"error_type": "ConnectError", "outcome": "failure", "count": 4}
+    assert found["refusals"] == [{"policy": "bulkhead", "reason": "bulkhead_full", "count": 6}]
+    assert len(found["events"]) == 10
+    assert found["events"][-1]["name"] == "resilient.override.applied"
+    assert found["events"][-1]["fields"]["actor"] == "ann"
+    assert found["errors"] == [0] * 60, "the history of the sparkline"
 
 
 def test_show_of_an_unknown_name_tells_what_comes_close(two):

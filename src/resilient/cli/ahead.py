@@ -16,6 +16,7 @@ MODULES = (
     "fcntl",
     "fnmatch",
     "mmap",
+    "resilient.cli.trouble",
     "resilient.control.incident_report",
     "resilient.control.operations",
     "resilient.control.overview",

@@ -84,13 +84,14 @@ def footer(picture: Row) -> str:
     return f"{picture.get('reach', '')}; revision {picture.get('revision', 0)}; {picture.get('path', '')}"
 
 
-def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
+def detail(downstream: Row, processes: Iterable[Row], now: float, more: Iterable[tuple[str, str]] = ()) -> list[str]:
     """Return everything about one downstream.
 
     Args:
         downstream: An entry of the overview.
         processes: Its rows, one of each live process.
         now: Seconds since 1970.
+        more: Label and sentence of what else there is to tell.
 
     """
     name = downstream["name"]
@@ -110,6 +111,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float) -> list[str]:
     incidents = downstream.get("incidents") or {}
     if incidents:
         parts.append(("incidents", _incidents(incidents)))
+    parts += more
     parts += [("hold", hold_line(each)) for each in downstream.get("holds", ())]
     parts += [("window", window_line(each)) for each in downstream.get("windows", ())]
     parts += [("process", _process_line(each)) for each in processes]

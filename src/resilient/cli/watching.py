@@ -33,21 +33,29 @@ def status(
 
 
 def show(session: Session, name: Downstream) -> None:
-    """Show everything about one downstream: limits beside measured values, holds, and each process."""
+    """Show everything about one downstream: limits beside measured values, errors, events, holds, and each process."""
+    from resilient.cli import trouble  # noqa: PLC0415 -- `--help` needs none of it
+    from resilient.control.events_log import latest  # noqa: PLC0415
+
     picture = session.overview()
     known = {each["name"]: each for each in picture["downstreams"]}
     if name not in known:
         raise Stop(REFUSED, f"No process knows {name}.", *_close(name, list(known)))
+    pages = [page for page in session.pages() if page.alive]
     rows = []
-    for page in session.pages():
+    for page in pages:
         found = (page.data.get("downstreams") or {}).get(name)
-        if page.alive and found is not None:
+        if found is not None:
             rows.append({"instance": page.instance, "pid": page.data.get("pid"), **found})
             rows[-1]["applied"] = page.data.get("applied")
+    errors, refused = trouble.error_types(pages, name), trouble.refusals(pages, name)
+    events = latest(session.directory, name, trouble.READ)
     if session.paper.people:
-        session.paper.say(*view.detail(known[name], rows, SYSTEM.wall()))
+        told = trouble.lines(errors, refused, events)
+        session.paper.say(*view.detail(known[name], rows, SYSTEM.wall(), told))
     else:
-        session.paper.data({**known[name], "in_processes": rows})
+        more = {"error_types": errors, "refusals": refused, "events": trouble.event_json(events)}
+        session.paper.data({**known[name], **more, "in_processes": rows})
 
 
 def _close(name: str, known: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from resilient.control.directory import Directory
 from resilient.events import Event
 
-__all__ = ["KEPT", "Row", "append", "newest", "prune", "read"]
+__all__ = ["KEPT", "Row", "append", "latest", "newest", "prune", "read"]
 
 KEPT: Final = 10_000
 """Events that are kept; older ones make room."""
@@ -100,6 +100,22 @@ def read(  # noqa: PLR0913 -- what to read
     return directory.database.read(_select, " AND ".join(where), (*args, max(0, min(limit, _MOST))))
 
 
+def latest(directory: Directory, downstream: str, limit: int) -> list[Row]:
+    """Return the last events of a downstream, oldest first.
+
+    Args:
+        directory: The control directory.
+        downstream: Whose events.
+        limit: How many at most.
+
+    Raises:
+        ControlUnavailable: If they cannot be read now.
+
+    """
+    found = directory.database.read(_select, "downstream = ?", (downstream, max(0, min(limit, _MOST))), "DESC")
+    return found[::-1]
+
+
 def newest(directory: Directory) -> int:
     """Return the cursor behind which nothing has happened yet.
 
@@ -117,9 +133,9 @@ def prune(db: sqlite3.Connection, kept: int = KEPT) -> None:
         db.execute("DELETE FROM events WHERE seq <= ?", last)
 
 
-def _select(db: sqlite3.Connection, where: str, args: tuple[Any, ...]) -> list[Row]:
+def _select(db: sqlite3.Connection, where: str, args: tuple[Any, ...], order: str = "ASC") -> list[Row]:
     found = db.execute(
-        f"SELECT seq, at, instance, name, downstream, fields FROM events WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+        f"SELECT seq, at, instance, name, downstream, fields FROM events WHERE {where} ORDER BY seq {order} LIMIT ?",  # noqa: S608
         args,
     )
     return [Row(seq, at, who, what, whose, json.loads(text)) for seq, at, who, what, whose, text in found]
