@@ -250,3 +250,22 @@ def test_who_is_killed_at_any_step_of_a_write_leaves_the_text_before(tmp_path, s
     assert os.WTERMSIG(status) == signal.SIGKILL
     (view,) = read_pages(tmp_path)
     assert (view.alive, view.data["n"]) == (False, 3)
+
+
+def test_a_child_keeps_no_killed_parent_alive(tmp_path):
+    parent = os.fork()
+    if parent == 0:
+        page = OwnPage(tmp_path, "parent", first=b'{"v":1}')
+        child = os.fork()
+        if child == 0:
+            (tmp_path / "child").write_text(str(os.getpid()))
+            signal.pause()
+        while not (tmp_path / "child").exists():
+            time.sleep(0.005)
+        assert not page.closed
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    try:
+        assert [view.alive for view in read_pages(tmp_path)] == [False]
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
