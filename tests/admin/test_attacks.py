@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from resilient.admin import Caller, Tokens, app, new_token
 from resilient.control.intent import matches
-from tests.admin._site import HOLD, TOKENS, Site, bearer, problem
+from tests.admin._site import HOLD, TEXT, TOKENS, Site, bearer, problem
 
 HOLD_PATH = "v1/downstreams/payments/hold"
 
@@ -452,3 +452,86 @@ def test_a_record_that_cannot_be_written_lets_nobody_in_and_fails_no_answer(site
     problem(site.get("v1", who=None), 401, "unauthenticated")
     problem(site.put(HOLD_PATH, who="vic"), 403, "role")
     assert "holds no record yet" in caplog.text
+
+
+# -- mounted in an application of somebody else ------------------------------------------------
+
+
+@pytest.fixture
+def mounted(directory, pages):
+    """The API two levels down in an application that has a route of its own, and answers to every host."""
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    ops = app(directory, authenticator=Tokens.from_text(TEXT), hosts=["localhost"])
+    inner = Starlette(routes=[Mount("/ops", ops)])
+    outer = Starlette(routes=[Route("/", lambda request: PlainTextResponse("theirs")), Mount("/internal", inner)])
+    return TestClient(outer, base_url="http://localhost")
+
+
+def test_a_mounted_app_checks_hosts_origins_tokens_and_roles_itself(mounted):
+    base = "/internal/ops"
+    evil = {"Host": "evil.example"}
+    assert mounted.get("/", headers=evil).text == "theirs"
+    problem(mounted.get(f"{base}/healthz", headers=evil), 403, "host")
+    problem(mounted.get(f"{base}/v1", headers={**bearer("vic"), **evil}), 403, "host")
+    problem(mounted.get(f"{base}/v1"), 401, "unauthenticated")
+    assert mounted.get(f"{base}/v1", headers=bearer("vic")).json()["name"] == "vic"
+    hold = f"{base}/v1/downstreams/payments/hold"
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        problem(mounted.put(hold, json=dict(HOLD), headers={**bearer("olga"), **headers}), 403, "origin")
+    problem(mounted.put(hold, json=dict(HOLD), headers=bearer("vic")), 403, "role")
+    problem(mounted.put(hold, json=dict(HOLD)), 401, "unauthenticated")
+    problem(mounted.get(f"{base}/v1?token={TOKENS['vic']}", headers=bearer("vic")), 400, "token-in-url")
+    assert mounted.put(f"{hold}?wait=0", json=dict(HOLD), headers=bearer("olga")).status_code in (200, 202)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/internal/ops//v1/snapshot",
+        "/internal//ops/v1/snapshot",
+        "/internal/ops/../ops/v1%2fsnapshot",
+        "/internal/ops/%2e%2e/",
+        "/internal/%6fps/v1/snapshot",
+        "/internal/ops%2fv1/snapshot",
+        "/internal/ops/v1/snapshot/internal/ops/healthz",
+        "/internal/ops/internal/ops/healthz",
+    ],
+)
+def test_no_spelling_of_a_mounted_address_is_let_in_without_a_token(mounted, path):
+    assert mounted.get(path, follow_redirects=False).status_code in (401, 404)
+
+
+def test_a_name_with_an_encoded_slash_is_one_name_below_a_mount(mounted):
+    hold = "/internal/ops/v1/downstreams/internal%2Fops%2Fhold/hold?allow_unknown=true&wait=0"
+    assert mounted.put(hold, json=dict(HOLD), headers=bearer("olga")).status_code in (200, 202)
+    (one,) = mounted.get("/internal/ops/v1/holds", headers=bearer("vic")).json()["items"]
+    assert one["target"] == "internal/ops/hold"
+
+
+def test_a_limited_token_cannot_reach_another_name_by_encoding_slashes(directory, pages):
+    client = limited(directory, "operator", "pay*")
+    for name in ("pay%2F..%2Fsearch", "..%2Fsearch", "search%3Fx=pay", "PAYMENTS", "%70ayments%2f..%2fsearch"):
+        answer = client.put(f"/v1/downstreams/{name}/hold?allow_unknown=true&wait=0", json=dict(HOLD))
+        assert answer.status_code in (200, 202, 403)
+    held = {each["target"] for each in client.get("/v1/holds").json()["items"]}
+    assert all(name.startswith("pay") for name in held), held
+    assert "search" not in held
+
+
+# -- metrics -----------------------------------------------------------------------------------
+
+
+def test_metrics_are_not_there_unless_asked_for_and_then_not_for_everybody(directory, pages):
+    problem(Site(directory).get("metrics", who="ada"), 404, "not-found")
+    asked = Site(directory, metrics=True)
+    problem(asked.get("metrics", who=None), 401, "unauthenticated")
+    shown = asked.get("metrics")
+    assert shown.status_code == 200
+    asked.put(f"{HOLD_PATH}?wait=0", {**HOLD, "reason": "words-of-olga", "ticket": "CHG-4411"})
+    shown = asked.get("metrics").text
+    assert 'resilient_hold_active{downstream="payments",mode="forced_open"} 1.0' in shown
+    for word in ("words-of-olga", "CHG-4411", "olga", "h-"):
+        assert word not in shown.replace("with-", ""), "no label carries what people wrote, or who they are"

@@ -320,3 +320,35 @@ def test_lines_of_the_log_about_strangers_are_bounded(site, caplog):
             problem(site.get("v1", headers={"Host": "evil.example"}), 403, "host")
     assert site.app.site.denials.counts["host"] == 100, "all are counted"
     assert len([each for each in caplog.records if each.name == "resilient.admin"]) <= 31
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--host", "0.0.0.0"], "no token of an operator"),
+        (["--host", "::"], "no token of an operator"),
+        (["--host", "0.0.0.0", "--behind-proxy"], "no token of an operator"),
+    ],
+)
+def test_the_command_exits_with_78_before_it_listens_where_others_could_reach_it(directory, words, said):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    command = [sys.executable, "-m", "resilient.cli", "admin", "serve", "--dir", str(directory.path)]
+    done = subprocess.run(
+        [*command, "--port", str(port), *words], capture_output=True, text=True, timeout=30, check=False, cwd="/"
+    )
+    assert (done.returncode, done.stdout) == (78, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_with_a_token_of_an_operator_it_still_needs_tls_or_a_proxy(directory, tmp_path):
+    settings = tmp_path / "resilient.toml"
+    settings.write_text(TEXT.replace("[tokens]", "[admin.tokens]"))
+    settings.chmod(0o600)
+    command = [sys.executable, "-m", "resilient.cli", "admin", "serve", "--dir", str(directory.path)]
+    command += ["--config", str(settings), "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "in the clear" in done.stderr
