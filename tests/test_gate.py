@@ -1003,6 +1003,25 @@ def test_a_finaliser_may_call_while_a_gate_is_changed(clock):
     assert pipeline.resting()
 
 
+def test_an_exception_from_a_signal_handler_leaves_no_way_past_a_hold_without_a_breaker(clock):
+    pipeline = Pipeline(name())
+    gate = gate_of(pipeline._assembly.env)
+    pipeline.hold("no_retries", **WHY).release()
+    assert gate.seen is not None
+    before = type(gate)._show
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    type(gate)._show = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gate.take([Entry("h", FORCED_OPEN, "x", "me", origin=CONTROL)], 0)
+    finally:
+        type(gate)._show = before
+    refused(pipeline)
+
+
 def test_an_exception_from_a_signal_handler_leaves_no_way_past_a_hold(clock):
     pipeline = Pipeline(name(), CircuitBreaker())
     gate = gate_of(pipeline._assembly.env)

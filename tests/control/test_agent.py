@@ -488,13 +488,13 @@ def test_a_locked_record_delays_no_call_for_long(app, desk):
     assert state(pipeline) == "forced_open"
     with locked_out(desk):
         took = []
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 2.0
         while time.monotonic() < end:
             began = time.monotonic()
             assert state(pipeline) == "forced_open"
             took.append(time.monotonic() - began)
         assert max(took) < 1.0
-        assert len([each for each in took if each > 0.1]) <= 3, "one waits, and then the thread alone"
+        assert len([each for each in took if each > 0.2]) <= 2, "one waits, and then the thread alone"
         assert len(took) > 100
         assert app.applying.failed >= 2
     until(app.applying.current, "the record is read again")

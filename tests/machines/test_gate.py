@@ -178,6 +178,12 @@ def test_the_way_back_begins_when_the_hold_ends_not_when_somebody_notices():
     assert gate.changed([], "a", 110, ramped=True) is OPEN_GATE
 
 
+def test_who_had_the_gate_forced_closed_needs_no_slow_return():
+    closed = Entry("b", FORCED_CLOSED, "why", "who")
+    gate = shut().changed([closed], (), 100, ramped=True).changed([], "a", 101, ramped=True)
+    assert gate.changed([], "b", 102, ramped=True) is OPEN_GATE
+
+
 def test_a_part_that_was_refused_returns_at_once():
     gate = shut(percent=99).changed([], "a", 100, ramped=True)
     assert gate is OPEN_GATE
