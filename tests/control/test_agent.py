@@ -454,16 +454,6 @@ def test_a_process_that_starts_later_does_not_repeat_commands(desk):
 # -- a record in trouble -----------------------------------------------------------------------
 
 
-@contextmanager
-def locked(path):
-    """Keep others from reading, as a process does that folds the log away and hangs."""
-    with closing(sqlite3.connect(path / "control.sqlite3", isolation_level=None)) as db:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("BEGIN EXCLUSIVE")
-        yield
-        db.execute("ROLLBACK")
-
-
 def fail(*_):
     raise ControlUnavailable("nobody answers")
 
