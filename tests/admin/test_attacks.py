@@ -535,3 +535,14 @@ def test_metrics_are_not_there_unless_asked_for_and_then_not_for_everybody(direc
     assert 'resilient_hold_active{downstream="payments",mode="forced_open"} 1.0' in shown
     for word in ("words-of-olga", "CHG-4411", "olga", "h-"):
         assert word not in shown.replace("with-", ""), "no label carries what people wrote, or who they are"
+
+
+def test_what_anybody_may_ask_for_is_made_once(site, monkeypatch):
+    from resilient.admin import openapi
+
+    first = site.get("openapi.json", who=None)
+    monkeypatch.setattr(openapi, "document", lambda endpoints: pytest.fail("made again"))
+    assert site.get("openapi.json", who=None).json() == first.json()
+    assert first.headers["content-type"] == "application/json"
+    for _ in range(5):  # one look of all askers together serves them for half a second
+        assert site.get("readyz", who=None).status_code == 200

@@ -202,3 +202,21 @@ def test_an_invalid_name_of_an_application_fails_no_call_and_is_told():
         told = peer.end()
         peer.kill()
         assert "app must be" in told or "RESILIENT_APP" in told, (name, told)
+
+
+def test_where_no_directory_can_be_made_the_process_is_by_itself_and_says_so(tmp_path):
+    """Whatever is in the way: a file, a place that is read-only, one that others may write to."""
+    file = tmp_path / "file"
+    file.write_text("")
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    for place in (file / "control", "/proc/none/control", open_to_all / "control"):
+        peer = Peer(CODE, RESILIENT_APP="shop", RESILIENT_CONTROL_DIR=str(place))
+        assert peer("refused(5)") == 0
+        peer.run("held = plain.hold('forced_open', reason='here only', expires=60)")
+        assert peer("refused(5)") == 5, "holds of its own work"
+        peer.run("held.release()")
+        told = peer.end()
+        peer.kill()
+        assert "by itself" in told or "on its own" in told or str(place) in told, (place, told)

@@ -35,6 +35,8 @@ class Site:
     critical: tuple[str, ...]
     unready: frozenset[str]
     endpoints: tuple[Endpoint, ...]
+    made: dict[str, bytes] = field(default_factory=dict)
+    """What takes long to make and never changes."""
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from resilient.admin import answers
 from resilient.admin.backend import in_thread
-from resilient.admin.endpoints import Call, Table
+from resilient.admin.endpoints import Call, Endpoint, Table
 from resilient.admin.problems import Problem
 from resilient.admin.reply import json_reply
 from resilient.control.errors import ControlUnavailable
@@ -59,9 +60,10 @@ async def show_readiness(call: Call) -> Response:
 @table("GET", "/openapi.json", None, answers={200: None}, media=("application/json",))
 async def show_openapi(call: Call) -> Response:
     """Describe the API."""
-    from resilient.admin.openapi import document  # noqa: PLC0415 -- that module is also a command
-
-    return json_reply(document(call.site.endpoints))
+    made = call.site.made
+    if "openapi" not in made:  # once: anybody may ask, and the event loop may be an application's
+        made["openapi"] = await in_thread(_described, call.site.endpoints)
+    return Response(made["openapi"], 200, None, "application/json")
 
 
 @table("GET", "/", None, answers={200: None, 304: None}, media=("text/html",))
@@ -74,6 +76,12 @@ async def show_dashboard(call: Call) -> Response:
 async def show_file(call: Call) -> Response:
     """Serve a file of the dashboard."""
     return await in_thread(_file, call.request, call.path["file"])
+
+
+def _described(endpoints: tuple[Endpoint, ...]) -> bytes:
+    from resilient.admin.openapi import document  # noqa: PLC0415 -- that module is also a command
+
+    return json.dumps(document(endpoints), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _file(request: Request, name: str) -> Response:
