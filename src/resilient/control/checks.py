@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from resilient.control.durations import said
 from resilient.control.errors import Refused
 from resilient.control.intent import DAY, MODES, Disposition
+from resilient.control.spoken import iso
 
 __all__ = ["BREAK_GLASS_REASON", "LONGEST_WINDOW", "Checks", "plain"]
 
@@ -30,9 +32,10 @@ class Checks:
         """Begin with nothing wrong."""
         self.errors: list[dict[str, str]] = []
 
-    def wrong(self, parameter: str, value: object, allowed: str) -> None:
-        """Note that a parameter is not what it must be."""
-        self.errors.append({"parameter": parameter, "message": f"{parameter} must be {allowed}, got {plain(value)!r}"})
+    def wrong(self, parameter: str, value: object, allowed: str, shown: str = "") -> None:
+        """Note that a parameter is not what it must be; `shown` is its value as people write it."""
+        got = shown or repr(plain(value))
+        self.errors.append({"parameter": parameter, "message": f"{parameter} must be {allowed}, got {got}"})
 
     def done(self) -> None:
         """Finish.
@@ -69,17 +72,28 @@ class Checks:
         if value not in allowed:
             self.wrong(parameter, value, f"one of {', '.join(allowed)}")
 
-    def number(self, parameter: str, value: object, least: float, most: float, what: str = "seconds") -> float:
+    def number(self, parameter: str, value: object, least: float, most: float, what: str) -> float:
         """Return a finite number in a range."""
-        sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not sound or not least <= value <= most:  # type: ignore[operator]
+        number = _finite(value)
+        if number is None or not least <= number <= most:
             self.wrong(parameter, value, f"{least:g} to {most:g} {what}")
             return least
-        return float(value)  # type: ignore[arg-type]
+        return number
+
+    def duration(self, parameter: str, value: object, most: float = DAY) -> float:
+        """Return a number of seconds, 1 or more."""
+        seconds = _finite(value)
+        if seconds is None:
+            self.wrong(parameter, value, f"a number of seconds, 1 to {most:g}")
+        elif not 1 <= seconds <= most:
+            self.wrong(parameter, value, f"1s to {said(most)}", said(seconds))
+        else:
+            return seconds
+        return 1.0
 
     def ttl(self, value: object) -> float:
         """Return the seconds that a hold lasts."""
-        return self.number("ttl", value, 1, DAY)
+        return self.duration("ttl", value)
 
     def mode(self, mode: object, percent: object, disposition: object) -> None:
         """Check what a hold or window does."""
@@ -94,19 +108,48 @@ class Checks:
 
     def span(self, starts_at: object, ends_at: object, wall: float) -> tuple[float, float]:
         """Return start and end of a window, in seconds since 1970."""
-        start = self.number(
-            "starts_at", starts_at, -_FURTHEST, wall + _FURTHEST, "seconds since 1970, at most a year ahead"
-        )
-        end = self.number("ends_at", ends_at, -_FURTHEST, wall + 2 * _FURTHEST, "seconds since 1970")
+        start = self._moment("starts_at", starts_at, wall + _FURTHEST, "a time at most a year ahead")
+        end = self._moment("ends_at", ends_at, wall + 2 * _FURTHEST, "a time at most two years ahead")
         if self.errors:
             return start, end
         if end <= start:
-            self.wrong("ends_at", ends_at, "after starts_at")
+            self.wrong("ends_at", ends_at, f"after starts_at, {_shown(start)}", _shown(end))
         elif end - start > LONGEST_WINDOW:
-            self.wrong("ends_at", ends_at, "at most 31 days after starts_at")
-        elif end <= wall or start < wall - _LATE:
-            self.wrong("starts_at", starts_at, "now or later; a window cannot be in the past")
+            self.wrong("ends_at", ends_at, "at most 31 days after starts_at", _shown(end))
+        elif start < wall - _LATE:
+            self.wrong("starts_at", starts_at, "now or later; a window cannot be in the past", _shown(start))
+        elif end <= wall:
+            self.wrong("ends_at", ends_at, "later than now; a window cannot be in the past", _shown(end))
         return start, end
+
+    def _moment(self, parameter: str, value: object, latest: float, allowed: str) -> float:
+        """Return seconds since 1970."""
+        moment = _finite(value)
+        if moment is None:
+            self.wrong(parameter, value, f"{allowed}, in seconds since 1970")
+        elif not -_FURTHEST <= moment <= latest:
+            self.wrong(parameter, value, allowed, _shown(moment))
+        else:
+            return moment
+        return -_FURTHEST
+
+
+def _finite(value: object) -> float | None:
+    """Return a number as it is, None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+
+
+def _shown(moment: float) -> str:
+    """Return a moment as people write it."""
+    try:
+        return str(iso(moment))
+    except (ValueError, OverflowError, OSError):  # in no year that a calendar has
+        return f"{moment:g}"
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 -- what JSON can say

@@ -10,7 +10,7 @@ import re
 
 from resilient.errors import ConfigError
 
-__all__ = ["ALLOWED", "format_duration", "parse_duration"]
+__all__ = ["ALLOWED", "format_duration", "parse_duration", "said"]
 
 ALLOWED = 'a duration above 0 such as "45m", "1h30m", "90s", "1.5s" or "500ms", or a number of seconds'
 
@@ -19,6 +19,8 @@ _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[dhms])")
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _LONGEST = 64
+_SAID = 1e9
+"""Seconds beyond which nobody means a duration."""
 
 
 def parse_duration(value: object, name: str = "duration", *, zero: bool = False) -> float:
@@ -66,6 +68,23 @@ def format_duration(seconds: float) -> str:
         if amount:
             parts.append(f"{amount}{unit}")
     return "".join(parts)
+
+
+def said(seconds: float) -> str:
+    """Return a duration as people say it in a message: in days if they are whole and several, else in hours.
+
+    Example:
+        >>> said(90_000.0)
+        '25h'
+
+    """
+    day = _UNITS["d"]
+    if not 0 < seconds < _SAID:
+        return f"{seconds:g}s"
+    if seconds < day or (seconds % day == 0 and seconds > day):
+        return format_duration(seconds)
+    hours, rest = divmod(round(seconds), int(_UNITS["h"]))
+    return f"{hours}h{format_duration(rest) if rest else ''}"
 
 
 def _number(value: object) -> float | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from resilient.control.checks import Checks, plain
-from resilient.control.intent import DAY, Rule, RuleKind
+from resilient.control.durations import said
+from resilient.control.intent import Rule, RuleKind
 
 __all__ = ["Proposal", "parsed", "violations"]
 
@@ -92,7 +93,7 @@ def _ttl(rule: Rule, proposal: Proposal) -> dict[str, Any] | None:
     most = rule.seconds or 0.0
     if proposal.ttl is None or proposal.ttl <= most:
         return None
-    message = f"a hold in {_named(rule)} may last {most:g} s at most, not {proposal.ttl:g} s"
+    message = f"a hold in {_named(rule)} may last {said(most)} at most, not {said(proposal.ttl)}"
     return {"message": message, "ttl": proposal.ttl, "seconds": most}
 
 
@@ -100,7 +101,7 @@ def _wait(rule: Rule, proposal: Proposal) -> dict[str, Any] | None:
     period = rule.seconds or 0.0
     if proposal.since is None or not 0 <= proposal.since < period:  # below 0: the wall clock was set back
         return None
-    message = f"the last change was {proposal.since:.3g} s ago; {period:g} s must lie between two"
+    message = f"the last change was {said(round(proposal.since, 1))} ago; {said(period)} must lie between two"
     return {"message": message, "since": proposal.since, "seconds": period, "retry_after": period - proposal.since}
 
 
@@ -185,7 +186,7 @@ def _check_own(checks: Checks, where: str, own: str, value: object) -> None:
     elif own == "fraction":
         checks.number(where, value, 0, 1, "as a share")
     elif own == "seconds":
-        checks.number(where, value, 1, DAY)
+        checks.duration(where, value)
 
 
 _NOTHING = Rule(id="-", kind="never")
