@@ -87,7 +87,8 @@ def test_a_dry_run_changes_nothing(run, two):
 def test_what_a_hold_does_can_be_said(run, two):
     assert run("trip", "payments", *WHY, "--for", "90s", "--percent", "25", "--disposition", "reject").code == 0
     assert [(each.percent, each.disposition) for each in holds(two)] == [(25, "reject")]
-    assert run("status").out.splitlines()[3].split()[:3] == ["payments", "forced_open", "25%"]
+    assert run("status").out.splitlines()[3].split()[:3] == ["payments", "held", "open"]
+    assert run("show", "payments").out.startswith("payments is held open 25%")
     assert run("trip", "payments", *WHY, "--for", "90s", "--mode", "observe").code == 0
     assert [each.mode for each in holds(two)] == ["observe"]
 
@@ -105,14 +106,22 @@ def test_status_tells_who_holds_what_and_why(run):
         (("trip", "payments", "--for", "45m"), "--reason"),
         (("trip", "payments", *WHY), "--for"),
         (("trip", "payments", *WHY, "--for", "45 m"), '--for must be a duration above 0 such as "45m"'),
-        (("trip", "payments", *WHY, "--for", "25h"), "--for must be 1 to 86400 seconds"),
+        (("trip", "payments", *WHY, "--for", "25h"), "--for must be 1s to 24h, got 25h"),
         (("trip", "payments", "--reason", " x ", "--for", "45m"), "--reason must be a printable text of 3 to 200"),
         (("trip", "payments", *WHY, "--for", "1m", "--percent", "0"), "--percent"),
         (("trip", "payments", *WHY, "--for", "1m", "--percent", "5", "--mode", "observe"), "--percent must be 100"),
         (("trip", "payments", *WHY, "--for", "1m", "--mode", "closed"), "--mode"),
         (("trip", "payments", *WHY, "--for", "1m", "--wait", "x"), "--wait must be a duration of 0 or more"),
         (("retries", "off", "payments", *WHY), "`retries off` needs --for"),
-        (("retries", "off", "payments", "--for", "1m"), "--reason must be"),
+        (("retries", "off", "payments", "--for", "1m"), "`retries off` needs --reason"),
+        (
+            ("retries", "off", "payments"),
+            "`retries off` needs --for, such as --for 45m, and --reason, such as --reason",
+        ),
+        (
+            ("maint", "schedule", "payments", *WHY, "--from", "2020-01-01T00:00Z", "--until", "2020-01-02T00:00Z"),
+            "got 2020-01-01T00:00:00.000Z",
+        ),
         (("reset", "payments"), "--reason"),
         (("nonsense",), "nonsense"),
         (
@@ -153,7 +162,7 @@ def test_every_violated_rule_is_printed_and_glass_can_be_broken(run, two, tmp_pa
     done = run("trip", "payments", *WHY, "--for", "45m")
     assert (done.code, done.out) == (3, "")
     assert "rule stays: payments may never be forced open" in done.err
-    assert "rule short: a hold in * may last 600 s at most" in done.err
+    assert "rule short: a hold in * may last 10m at most, not 45m" in done.err
     broken = ("--break-glass", "stays", "--break-glass", "short")
     done = run("trip", "payments", "--reason", "the bank itself has asked for it", "--for", "45m", *broken)
     assert done.code == 0

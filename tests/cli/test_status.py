@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from resilient.control.directory import Directory
 from resilient.events import Event
 from tests.cli._pty import Terminal
 from tests.cli._shell import environment, here, member, resilient
+
+REASON = ("--reason", "INC-7: night", "--for", "5m")
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +189,39 @@ def test_a_closed_pipe_ends_it_quietly(two):
 
 def test_a_terminal_gets_colours_and_a_table_that_fits(two):
     place, _ = two
-    with Terminal("status", "--dir", str(place), columns=90) as terminal:
+    with Terminal("status", "--dir", str(place), columns=80) as terminal:
         text = terminal.until_end()
     assert terminal.code == 0
     assert "\x1b[1;31mopen" in text
-    assert "PROCESSES" in text
+    assert "PROCS" in text
     assert "P50" not in text
-    assert max(len(line) for line in terminal.plain().splitlines()[2:6]) <= 90
+    assert max(len(line) for line in terminal.plain().splitlines()[2:6]) <= 80
+
+
+def test_a_narrow_terminal_gets_a_short_name_for_the_column_of_processes(two):
+    with Terminal("status", "--dir", str(two[0]), columns=70) as terminal:
+        terminal.until_end()
+    head = next(line for line in terminal.plain().splitlines() if line.startswith("NAME"))
+    assert head.split()[-2:] == ["HOLDS", "PROCS"]
+    assert len(head) <= 70
+
+
+def test_what_is_held_is_told_in_the_words_of_the_dashboard_and_to_programs_in_those_of_the_record(place):
+    modes = {"one": "forced_open", "two": "observe", "three": "forced_closed"}
+    with member(place, *modes):
+        for name, mode in modes.items():
+            assert here("trip", name, *REASON, "--mode", mode, "--dir", str(place)).code == 0
+        told = here("status", "--dir", str(place)).out
+        known = here("status", "--dir", str(place), "-o", "json").json
+        with Terminal("status", "--dir", str(place), columns=120) as terminal:
+            text = terminal.until_end()
+    for name, word in (("one", "held open"), ("two", "observed only"), ("three", "held closed")):
+        assert re.search(rf"^{name} +{word} ", told, re.MULTILINE)
+        assert f"{name}: {word} by " in told
+    assert "forced" not in told
+    assert {each["name"]: each["state"] for each in known["downstreams"]} == modes
+    assert "\x1b[1;37;41mheld open" in text
+    assert "\x1b[1;30;46mheld closed" in text
 
 
 @pytest.mark.parametrize(("words", "more"), [(["--no-color"], {}), ([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"})])

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 ALL = 100
+_FOR = "--for, such as --for 45m"
+_REASON = '--reason, such as --reason "INC-7: they are overrun"'
 
 
 class Switch(StrEnum):
@@ -146,8 +148,8 @@ def retries(  # noqa: PLR0913 -- one for each option
     """Switch second attempts off in every process, or on again. `off` needs --reason and --for."""
     if switch is Switch.ON:
         change = _retries_on(session, reason)
-    elif duration is None:
-        raise Stop(USAGE, "`retries off` needs --for, such as --for 45m.")
+    elif missing := [flag for flag, given in ((_FOR, duration), (_REASON, reason.strip())) if not given]:
+        raise Stop(USAGE, f"`retries off` needs {', and '.join(missing)}.")
     else:
         ttl = parse_duration(duration, "--for")
         change = _retries_off(session, reason=reason, ttl=ttl, ticket=ticket, allow_unknown=allow_unknown)

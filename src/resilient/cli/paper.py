@@ -23,9 +23,9 @@ FOLDED = 24
 WARN, BAD, GOOD, QUIET = "yellow", "bold red", "green", "dim"
 
 STYLES: Mapping[str, str] = {
-    "forced_open": "bold white on red",
-    "forced_closed": "bold black on cyan",
-    "observe": "bold black on cyan",
+    "held open": "bold white on red",
+    "held closed": "bold black on cyan",
+    "observed only": "bold black on cyan",
     "open": BAD,
     "half_open": WARN,
     "closed": GOOD,
@@ -38,6 +38,9 @@ STYLES: Mapping[str, str] = {
     "dead": BAD,
 }
 """How the cells look that begin with these words; the word itself always says it too."""
+
+SHORT: Mapping[str, str] = {"PROCESSES": "PROCS"}
+"""What columns are called where there is little room."""
 
 
 class Output(StrEnum):
@@ -133,16 +136,24 @@ def plain(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -
 def fitting(
     head: Sequence[str], rows: Sequence[Row], spare: Sequence[str], width: int
 ) -> tuple[Sequence[str], Sequence[Row]]:
-    """Return a table without the spare columns for which there is no room."""
+    """Return a table with short names, and without the spare columns, if there is no room for all of it."""
     out: set[int] = set()
-    widths = [max(len(row[n]) for row in (head, *rows)) + GAP for n in range(len(head))]
-    widths[-1] = min(widths[-1], FOLDED)  # it may have several lines
+    widths = _widths(head, rows)
+    if spare and sum(widths) - GAP > width:
+        head = [SHORT.get(name, name) for name in head]
+        widths = _widths(head, rows)
     for name in spare:
         if sum(widths) - sum(widths[n] for n in out) - GAP <= width:
             break
         out.add(list(head).index(name))
     stays = [n for n in range(len(head)) if n not in out]
     return [head[n] for n in stays], [[row[n] for n in stays] for row in rows]
+
+
+def _widths(head: Sequence[str], rows: Sequence[Row]) -> list[int]:
+    widths = [max(len(row[n]) for row in (head, *rows)) + GAP for n in range(len(head))]
+    widths[-1] = min(widths[-1], FOLDED)  # it may have several lines
+    return widths
 
 
 def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) -> Any:  # noqa: ANN401 -- as above
@@ -157,8 +168,13 @@ def styled(head: Sequence[str], rows: Sequence[Row], right: Iterable[str] = ()) 
         justify: Literal["left", "right"] = "right" if name in ends else "left"
         table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
     for row in rows:
-        table.add_row(*(Text(cell, STYLES.get(cell.partition(" ")[0], "")) for cell in row))
+        table.add_row(*(Text(cell, _style(cell)) for cell in row))
     return table
+
+
+def _style(cell: str) -> str:
+    one, *more = cell.split(" ", 2)
+    return STYLES.get(" ".join((one, *more[:1]))) or STYLES.get(one, "")
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resilient.cli.limits import WHY, limits
-from resilient.cli.words import age, ago, epoch, latency, left, minute, per_second, percent
+from resilient.cli.words import age, ago, epoch, latency, left, minute, per_second, percent, state
 from resilient.control.states import STATES
 
 __all__ = ["HEAD", "RIGHT", "SPARE", "detail", "footer", "holds", "mode", "row", "worst_first"]
@@ -122,26 +122,27 @@ def detail(downstream: Row, processes: Iterable[Row], now: float, more: Iterable
 def _process_line(process: Row) -> str:
     live = process.get("live") or {}
     return (
-        f"{process['instance']}: {process.get('state', '-')}, {per_second(live.get('rate'))}/s, "
+        f"{process['instance']}: {state(process.get('state', '-'))}, {per_second(live.get('rate'))}/s, "
         f"{percent(live.get('error_share'))} % errors, {live.get('in_flight', 0)} in flight, "
         f"revision {process.get('applied', '-')}"
     )
 
 
 def _state(downstream: Row) -> str:
-    state = str(downstream["state"])
+    word = state(str(downstream["state"]))
     share = downstream.get("share", 1)
-    if state == "forced_open" and share:
-        return f"{state} {WHOLE - round(share * WHOLE)}%"
+    if downstream["state"] == "forced_open" and share:
+        return f"{word} {WHOLE - round(share * WHOLE)}%"
     if downstream.get("ramping"):
-        return f"{state} ramping" + (f" {round(share * WHOLE)}%" if share is not None and share < 1 else "")
-    return state
+        return f"{word} ramping" + (f" {round(share * WHOLE)}%" if share is not None and share < 1 else "")
+    return word
 
 
 def mode(entry: Row) -> str:
     """Return what a hold or a window does, with its share if that is not all."""
     share = entry.get("percent", WHOLE)
-    return str(entry["mode"]) + (f" {share}%" if share < WHOLE else "")
+    word = "retries off" if entry["mode"] == "no_retries" else state(str(entry["mode"]))
+    return word + (f" {share}%" if share < WHOLE else "")
 
 
 def _held(entries: Iterable[Row]) -> str:
@@ -157,7 +158,7 @@ def _processes(downstream: Row) -> str:
     live = downstream.get("live", 0)
     if len(states) <= 1:
         return str(live)
-    return f"{live}: " + ", ".join(f"{number} {state}" for state, number in states.items())
+    return f"{live}: " + ", ".join(f"{number} {state(each)}" for each, number in states.items())
 
 
 def _incidents(incidents: Row) -> str:

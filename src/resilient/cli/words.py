@@ -20,9 +20,11 @@ __all__ = [
     "per_second",
     "percent",
     "second",
+    "state",
 ]
 
 UNKNOWN = "-"
+_STATES = {"forced_open": "held open", "forced_closed": "held closed", "observe": "observed only"}
 _TEN = 10
 _HUNDRED = 100
 
@@ -33,6 +35,11 @@ def clean(text: object) -> str:
     if shown.isprintable():
         return shown
     return "".join(each if each.isprintable() else " " if each in "\n\t" else f"\\x{ord(each):02x}" for each in shown)
+
+
+def state(word: str) -> str:
+    """Return a state, or the mode of a hold, as the dashboard and the first line call it."""
+    return _STATES.get(word, word)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
