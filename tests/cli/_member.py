@@ -1,6 +1,7 @@
 """A small process that lives in a control directory: it shows a page and, unless told otherwise, applies every change.
 
-    python _member.py DIRECTORY [--stuck] [--app NAME] [--version VERSION] [--uid N] NAME[=STATE]...
+    python _member.py DIRECTORY [--stuck] [--app NAME] [--version VERSION] [--uid N]
+                      [--stops lock|write] NAME[=STATE]...
 
 It says "ready" when its page stands, and leaves when its standard input ends.
 """
@@ -13,6 +14,7 @@ import encodings.idna
 import fcntl
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -70,6 +72,15 @@ def counted(names: list[str]) -> dict:
     return totals.encode()
 
 
+def stop(directory: Directory, where: str) -> None:
+    """Stop in the middle of a change."""
+    if where == "lock":
+        with directory.changing():
+            os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        directory.database.write(lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
@@ -78,6 +89,7 @@ def main() -> None:
     parser.add_argument("--app", default="checkout")
     parser.add_argument("--version")
     parser.add_argument("--uid", type=int)
+    parser.add_argument("--stops", choices=["lock", "write"])
     given = parser.parse_args()
     if given.uid is not None:
         os.setgroups([])
@@ -114,6 +126,8 @@ def main() -> None:
             sys.stdout.write(identity["instance"] + "\n")
             sys.stdout.flush()
             first = False
+            if given.stops:
+                stop(directory, given.stops)
         over.wait(0.02)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import time
+from pathlib import Path
 
 import pytest
 
+from resilient.cli import busy
 from resilient.control.directory import Directory
 from tests.cli._shell import here, member, resilient
+from tests.control._rows import Shown, row
 
 
 def found(done, status):
@@ -34,6 +39,72 @@ def test_lag_and_versions_are_found(place):
     assert f"0.0.1: {stuck}" in warned["versions"]
     assert well in found(done, "ok")["processes"]
     assert all(each["advice"] for each in done.json if each["status"] == "warn")
+
+
+@pytest.mark.parametrize("where", ["lock", "write"])
+def test_a_process_that_stopped_in_the_middle_of_a_change_is_named(place, where):
+    with member(place, "payments", "--stops", where) as instance:
+        pid = int(instance.split("-")[-2])
+        try:
+            wait_until_stopped(pid)
+            assert here("trip", "payments", "--reason", "why not", "--for", "1m", "--dir", str(place)).code == 5
+            done = here("doctor", "--dir", str(place), "-o", "json")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert done.code == 1
+    assert found(done, "fail") == {
+        "writing": f"the record is locked by process {pid} (stopped, {instance}): no change can be made"
+    }
+    (advice,) = (each["advice"] for each in done.json if each["check"] == "writing")
+    assert f"kill -CONT {pid}" in advice
+
+
+def wait_until_stopped(pid):
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_who_keeps_the_record_is_guessed_by_silence_where_the_kernel_does_not_tell(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(busy, "_LOCKS", tmp_path / "none")
+    Directory(place, create=True).close()
+    shown = Shown(place, "web-1-7-abc", payments=row())
+    shown.show(age=40.0, payments=row())
+    keeping = Directory(place)
+    with keeping.changing():
+        done = here("doctor", "--dir", str(place), "-o", "json")
+    keeping.close()
+    shown.die()
+    assert "perhaps web-1-7-abc (last heard 40s ago)" in found(done, "fail")["writing"]
+
+
+@pytest.mark.parametrize(
+    ("line", "holder"),
+    [
+        ("3: FLOCK  ADVISORY  WRITE 41 {lock} 0 EOF", [41]),
+        ("3: FLOCK  ADVISORY  READ 41 {lock} 0 EOF", []),
+        ("4: POSIX  ADVISORY  WRITE 42 {shm} 120 120", [42]),
+        ("4: POSIX  ADVISORY  WRITE 42 {shm} 123 123", []),
+        ("4: POSIX  ADVISORY  WRITE 42 {shm} 100 EOF", [42]),
+        ("4: -> POSIX  ADVISORY  WRITE 42 {shm} 120 120", []),
+        ("5: POSIX  ADVISORY  WRITE 43 {database} 1073741824 1073742335", [43]),
+        ("5: POSIX  ADVISORY  WRITE 0 {database} 1073741824 1073742335", []),
+        ("5: POSIX  ADVISORY  WRITE 44 00:00:1 120 120", []),
+        ("", []),
+    ],
+)
+def test_the_table_of_locks_is_read(place, tmp_path, monkeypatch, line, holder):
+    directory = Directory(place, create=True)
+    names = {"lock": "lock", "shm": "control.sqlite3-shm", "database": "control.sqlite3"}
+    directory.database.write(lambda _: None)
+    (place / "lock").touch(0o600)
+    at = {key: (place / name).stat() for key, name in names.items()}
+    told = {key: f"{os.major(s.st_dev):02x}:{os.minor(s.st_dev):02x}:{s.st_ino}" for key, s in at.items()}
+    (tmp_path / "locks").write_text(line.format(**told) + "\n")
+    monkeypatch.setattr(busy, "_LOCKS", tmp_path / "locks")
+    assert busy.holders(place) == holder
+    directory.close()
 
 
 def test_a_directory_without_processes_is_told(place):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from resilient.cli import checks, places
+from resilient.cli import busy, checks, places
 from resilient.cli.checks import Finding
 from resilient.cli.command import command
 from resilient.cli.exits import FOUND, UNREACHABLE, Stop
@@ -59,7 +59,7 @@ def _inside(session: Session) -> Iterator[Finding]:
     for check in checks.OF_RECORD:
         yield from _safely(check.__name__, lambda check=check: check(session))  # type: ignore[misc]
     pages = session.pages()
-    for look in checks.OF_PROCESSES:
+    for look in (*checks.OF_PROCESSES, busy.writing):
         yield from _safely(look.__name__, lambda look=look: look(session, pages))  # type: ignore[misc]
 
 
