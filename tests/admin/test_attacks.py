@@ -546,3 +546,12 @@ def test_what_anybody_may_ask_for_is_made_once(site, monkeypatch):
     assert first.headers["content-type"] == "application/json"
     for _ in range(5):  # one look of all askers together serves them for half a second
         assert site.get("readyz", who=None).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["\x1b[2J", "a\nresilient.audit forged", "x" * 50_000, "\u202e"])
+def test_an_address_that_a_proxy_passes_on_writes_no_lines_of_its_own(directory, caplog, host):
+    made = app(directory, authenticator=Tokens.from_text(TEXT), hosts=["localhost"])
+    client = TestClient(made, base_url="http://localhost", client=(host, 1))
+    problem(client.get("/v1"), 401, "unauthenticated")
+    assert "from unreadable" in caplog.text
+    assert host not in caplog.text

@@ -33,6 +33,7 @@ __all__ = [
 
 _LARGEST_BODY = 65_536
 _SLOWEST_BODY = 10.0
+_LONGEST_PEER = 64
 _LEAKY = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer", "password"})
 
 _ESCAPED = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
@@ -42,8 +43,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def peer(request: Request) -> str:
-    """Return the address that the request comes from."""
-    return request.client.host if request.client else "unknown"
+    """Return the address that the request comes from; behind a proxy it is whatever that one passes on."""
+    host = request.client.host if request.client else "unknown"
+    return host if len(host) <= _LONGEST_PEER and host.isascii() and host.isprintable() else "unreadable"
 
 
 def segments(scope: Mapping[str, Any]) -> list[str]:
