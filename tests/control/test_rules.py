@@ -91,6 +91,28 @@ def test_no_hold_lasts_longer_than_is_allowed(desk):
     desk.operations.extend(hold, who=ANN, note="no longer than before")
 
 
+def test_a_maintenance_that_begins_at_once_is_no_way_around_the_longest_time(tmp_path):
+    with use(FakeClock()) as clock:
+        desk = Desk(tmp_path)
+        rule(desk, "max_ttl", group=("pay*",), seconds=300)
+        now = clock.wall()
+
+        def planned(start, seconds, selector="pay*"):
+            return desk.operations.schedule(
+                selector, "forced_open", starts_at=now + start, ends_at=now + start + seconds, reason="a test", who=ANN
+            )
+
+        for selector in ("pay*", "payments", "*"):
+            with refused("rules", "may last 5m at most, not 1h"):
+                planned(0, 3600, selector)
+        with refused("rules", "may last 5m at most"):
+            planned(-30, 3600)
+        planned(0, 300)
+        planned(0, 3600, "stock")
+        planned(3600, 3600)  # ahead of its time, where everybody can see it
+        desk.close()
+
+
 def test_some_time_lies_between_two_changes_of_a_target(tmp_path):
     with use(FakeClock()) as clock:
         desk = Desk(tmp_path)

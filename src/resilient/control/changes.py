@@ -46,7 +46,9 @@ def schedule(change: Change, asked: Planning) -> Receipt:
     rules = [rule for rule in rows.rules(change.db) if rule.kind == "never"]
     named = {name for rule in rules for name in rule.group if window.covers(name) and not set("*?[") & set(name)}
     span = max(window.starts_at, change.moment.wall), window.ends_at
-    proposal = change.proposal(hit | named or {asked.selector}, asked.mode, asked.percent, span)
+    # What begins at once is a hold by another name, and no way around `max_ttl`; what is planned may last longer.
+    ttl = window.ends_at - change.moment.wall if window.status == "active" else None
+    proposal = change.proposal(hit | named or {asked.selector}, asked.mode, asked.percent, span, ttl=ttl)
     change.obey(proposal, asked.break_glass)
     window = replace(window, revision=change.revision)
     change.put(window)
