@@ -90,6 +90,27 @@ def test_a_page_belongs_to_its_user_alone_and_has_all_its_room_at_once(tmp_path:
     own.close()
 
 
+def test_a_page_keeps_its_size_from_its_first_to_its_last_moment(tmp_path: Path) -> None:
+    """Whatever is written, and when its process is gone: a file that gets shorter kills who has it mapped."""
+    with writer(tmp_path, "one", pad=300_000, pause=0.01) as child:
+        (file,) = (tmp_path / "w").glob("*.page")
+        size = file.stat().st_size
+        assert size == 1 << 20
+        assert file.stat().st_blocks * 512 >= size, "all of its room is there, so no write meets a full disk"
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            assert file.stat().st_size == size
+        child.kill()
+        child.wait()
+    assert file.stat().st_size == size
+    own = OwnPage(tmp_path, "two", first=text(pad="x" * 400_000))
+    assert own.write(text(n=1))
+    assert own.path.stat().st_size == size
+    own.close()
+    left = [each.stat().st_size for each in (tmp_path / "w").iterdir()]
+    assert set(left) <= {size}
+
+
 def test_no_page_shows_before_its_first_text(tmp_path: Path) -> None:
     own = OwnPage(tmp_path, "one")
     assert read_pages(tmp_path) == []

@@ -191,7 +191,7 @@ def test_ten_thousand_generated_names_stay_within_the_cap_of_a_scrape(tmp_path):
         if each.name == "resilient_call_duration_seconds_count"
     )
     assert count == 10_200, "nothing is lost"
-    assert len(done.stdout) < 1 << 20
+    assert len(done.stdout) < 4 << 20
 
 
 def test_ten_thousand_holds_on_names_nobody_uses_stay_within_the_cap_of_a_scrape(place):
