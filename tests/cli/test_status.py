@@ -19,6 +19,7 @@ from resilient.control.directory import Directory
 from resilient.events import Event
 from tests.cli._pty import Terminal
 from tests.cli._shell import environment, here, member, resilient
+from tests.control._rows import Shown, row
 
 REASON = ("--reason", "INC-7: night", "--for", "5m")
 
@@ -112,6 +113,18 @@ def test_show_tells_which_errors_there_were_and_what_has_happened_last(place):
     assert found["events"][-1]["name"] == "resilient.override.applied"
     assert found["events"][-1]["fields"]["actor"] == "ann"
     assert found["errors"] == [0] * 60, "the history of the sparkline"
+
+
+def test_holds_of_an_earlier_record_are_shown_with_what_lets_go_of_them(place):
+    Directory(place, create=True).close()
+    shown = Shown(place, "web-1-7-abc", payments=row("forced_open", share=0.0, holds=["h-1"]), stock=row())
+    told = here("status", "--dir", str(place)).out
+    detail = here("show", "payments", "--dir", str(place)).out
+    shown.die()
+    line = "kept: 1 hold of an earlier record; `resilient reset payments --reason TEXT` lets go"
+    assert f"payments: {line}" in told.splitlines()
+    assert re.search("^payments +held open .* 1 kept +1$", told, re.MULTILINE)
+    assert line in detail
 
 
 def test_show_of_an_unknown_name_tells_what_comes_close(two):

@@ -26,6 +26,7 @@ from resilient.control.beat import Beat
 from resilient.control.directory import Directory
 from resilient.control.errors import ControlUnavailable
 from resilient.control.operations import Operations
+from resilient.control.overview import overview
 from resilient.control.pages import read_pages
 from resilient.control.receipts import Who
 from resilient.control.retained import host_totals
@@ -612,6 +613,31 @@ def test_an_older_copy_keeps_the_holds_until_somebody_acts(app, desk, heard):
     fresh = Desk(desk.path)
     fresh.trip("payments", mode="forced_closed")
     assert state(pipeline) == "passed"
+    fresh.operations.directory.close()
+
+
+def test_a_reset_lets_go_of_the_holds_that_are_kept_of_an_earlier_record(app, desk, heard):
+    pipeline, other = Pipeline("payments"), Pipeline("stock", CircuitBreaker())
+    desk.trip("payments", ttl=3600)
+    desk.trip("stock", ttl=3600)
+    assert state(pipeline) == state(other) == "forced_open"
+    until(lambda: desk.pages, "a page")
+    shutil.rmtree(desk.path)
+    until(lambda: desk.path.exists() and desk.pages, "a new directory with this process in it", 10)
+    fresh = Desk(desk.path)
+
+    def kept():
+        rows = overview(fresh.operations.directory, now=time.time())["downstreams"]
+        return {row["name"]: len(row["kept"]) for row in rows}
+
+    until(lambda: kept() == {"payments": 1, "stock": 1}, "they are shown")
+    assert state(pipeline) == state(other) == "forced_open"
+    fresh.command("stock", "reset")
+    assert state(other) == "passed"
+    assert state(pipeline) == "forced_open"
+    until(lambda: kept() == {"payments": 1, "stock": 0}, "one is shown")
+    fresh.command("payments", "reset")
+    until(lambda: kept() == {"payments": 0, "stock": 0}, "none is shown")
     fresh.operations.directory.close()
 
 

@@ -197,6 +197,17 @@ def test_of_several_holds_the_most_restrictive_counts_and_the_others_are_masked(
     assert "held closed" not in seen(directory)["verdict"]
 
 
+def test_holds_that_processes_keep_of_a_record_that_is_lost_are_told_apart(directory: Directory) -> None:
+    ended = hold("pay", id="h-ended", status="released")
+    put(directory, hold("pay", id="h-here"), ended)
+    shows = ["h-gone", "h-here", "h-ended", "0123456789ab", "w-1", 7]
+    Shown(directory.path, "a", pay=row("forced_open", holds=shows), search=row("forced_open", holds=["h-other"]))
+    Shown(directory.path, "b", pay=row("forced_open", holds=["h-gone", "h-lost"]), mail=row())
+    assert one(directory, "pay")["kept"] == ["h-gone", "h-lost"]
+    assert one(directory, "search")["kept"] == ["h-other"]
+    assert one(directory, "mail")["kept"] == []
+
+
 def test_a_hold_on_a_part_of_the_calls_hides_no_open_breaker(directory: Directory) -> None:
     Shown(directory.path, "a", pay=row("open"), other=row())
     put(directory, hold("pay", percent=30), hold("other", percent=30))

@@ -95,7 +95,7 @@ def _lines(session: Session, pause: float) -> None:
             continue
         now = SYSTEM.wall()
         for each in picture["downstreams"]:
-            key = each["state"], each["retries"], each["live"], [hold["id"] for hold in each["holds"]]
+            key = each["state"], each["retries"], each["live"], [hold["id"] for hold in each["holds"]], each["kept"]
             if before.get(each["name"]) != key:
                 before[each["name"]] = key
                 cells = zip(view.HEAD[1:], view.row(each, now)[1:], strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resilient.cli.limits import WHY, limits
-from resilient.cli.words import age, ago, epoch, latency, left, minute, per_second, percent, state
+from resilient.cli.words import age, ago, count, epoch, latency, left, minute, per_second, percent, state
 from resilient.control.states import STATES
 
 __all__ = ["HEAD", "RIGHT", "SPARE", "detail", "footer", "holds", "mode", "row", "worst_first"]
@@ -46,7 +46,7 @@ def row(downstream: Row, now: float) -> list[str]:
         latency(downstream.get("p50")),
         latency(downstream.get("p99")),
         downstream.get("retries") or "-",
-        _held(downstream.get("holds", ())),
+        _held(downstream.get("holds", ()), len(downstream.get("kept") or ())),
         _processes(downstream),
     ]
 
@@ -56,6 +56,7 @@ def holds(downstreams: Iterable[Row]) -> list[str]:
     lines = []
     for each in downstreams:
         lines += [hold_line(hold) for hold in each.get("holds", ())]
+        lines += [f"{each['name']}: {line}" for line in kept_lines(each)]
     windows = {window["id"]: window for each in downstreams for window in each.get("windows", ())}
     return lines + [window_line(window) for window in windows.values()]
 
@@ -68,6 +69,15 @@ def hold_line(hold: Row) -> str:
         f"{hold['target']}: {mode(hold)} by {hold['actor']} via {hold['via']}, "
         f"{left(hold['remaining'])}{masked}: {hold['reason']}{ticket}  ({hold['id']})"
     )
+
+
+def kept_lines(downstream: Row) -> list[str]:
+    """Return what is to be known of holds that processes keep and the record does not know, if there are any."""
+    number = len(downstream.get("kept") or ())
+    if not number:
+        return []
+    how = f"`resilient reset {downstream['name']} --reason TEXT` lets go"
+    return [f"kept: {count(number, 'hold')} of an earlier record; {how}"]
 
 
 def window_line(window: Row) -> str:
@@ -113,6 +123,7 @@ def detail(downstream: Row, processes: Iterable[Row], now: float, more: Iterable
         parts.append(("incidents", _incidents(incidents)))
     parts += more
     parts += [("hold", hold_line(each)) for each in downstream.get("holds", ())]
+    parts += [("hold", each) for each in kept_lines(downstream)]
     parts += [("window", window_line(each)) for each in downstream.get("windows", ())]
     parts += [("process", _process_line(each)) for each in processes]
     width = max(len(label) for label, _ in parts)
@@ -145,12 +156,13 @@ def mode(entry: Row) -> str:
     return word + (f" {share}%" if share < WHOLE else "")
 
 
-def _held(entries: Iterable[Row]) -> str:
+def _held(entries: Iterable[Row], kept: int) -> str:
     found = sorted(entries, key=lambda each: bool(each.get("masked")))
     if not found:
-        return "-"
+        return f"{kept} kept" if kept else "-"
     first = f"{found[0]['actor']} {age(found[0]['remaining'])}"
-    return first + (f" +{len(found) - 1}" if len(found) > 1 else "")
+    more = len(found) - 1 + kept
+    return first + (f" +{more}" if more else "")
 
 
 def _processes(downstream: Row) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from resilient.control import earlier
 from resilient.control import rows as record
 from resilient.control.audit import head
 from resilient.control.directory import Directory
@@ -38,6 +39,7 @@ class _Record:
     head: tuple[int, str]
     histories: Mapping[str, History]
     tags: Mapping[str, str]
+    strangers: set[str]
 
 
 def overview(directory: Directory, *, now: float) -> dict[str, Any]:
@@ -53,8 +55,9 @@ def overview(directory: Directory, *, now: float) -> dict[str, Any]:
 
     """
     pages = [page for page in read_pages(directory.path) if page.alive]
-    names = {name for page in pages for name in page.data.get("downstreams") or {}}
-    found = directory.database.read(_read, now, names)
+    rows = [item for page in pages for item in (page.data.get("downstreams") or {}).items()]
+    names, shown = {name for name, _ in rows}, earlier.kept(row for _, row in rows)
+    found = directory.database.read(_read, now, names, shown)
     intent = found.intent
     windows = [window for window in intent.windows if window.active(now)]
     downstreams = _downstreams(pages, found, now)
@@ -75,7 +78,7 @@ def overview(directory: Directory, *, now: float) -> dict[str, Any]:
     }
 
 
-def _read(db: sqlite3.Connection, wall: float, names: set[str]) -> _Record:
+def _read(db: sqlite3.Connection, wall: float, names: set[str], shown: Iterable[str]) -> _Record:
     moment = Moment.current()
     intent = record.load(db, wall, moment.now, moment.boot)
     return _Record(
@@ -84,6 +87,7 @@ def _read(db: sqlite3.Connection, wall: float, names: set[str]) -> _Record:
         head(db),
         histories(db, wall),
         {name: etag(db, name, moment) for name in names.union(hold.target for hold in intent.holds)},
+        earlier.strangers(db, {*shown} - {hold.id for hold in intent.holds}),
     )
 
 
@@ -125,6 +129,7 @@ def _downstreams(pages: Sequence[PageView], found: _Record, now: float) -> list[
         windows = [window for window in found.intent.windows if window.covers(name)]
         mine = holds.get(name, [])
         rows.append({"name": name, **_with_intent(row, mine, windows, now), "etag": found.tags[name]})
+        rows[-1]["kept"] = [each for each in earlier.kept(shown.get(name, [])) if each in found.strangers]
         rows[-1]["incidents"] = found.histories.get(name, History()).told()
     return rows
 
