@@ -26,7 +26,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), resource.getrlimit
 logging.basicConfig(level=1, stream=sys.stderr)  # everything that anybody logs, at any level
 from resilient.admin import Tokens, admit, patience, serve
 from resilient.admin.serve import Listening
-patience.SECONDS = admit._SLOWEST_BODY = float(sys.argv[2])
+patience.SECONDS = patience.STUCK = admit._SLOWEST_BODY = float(sys.argv[2])
 serve.serve(sys.argv[1], tokens=Tokens.from_text(sys.stdin.read()), listening=Listening(port=0), metrics=True)
 """
 
@@ -141,6 +141,25 @@ def test_many_silent_connections_keep_nobody_out(directory, pages):
         assert process.poll() is None
 
 
+def test_a_reader_that_takes_nothing_is_not_waited_for(server):
+    """Whoever asks for much and reads nothing keeps neither a connection nor memory for long."""
+    _, url = server
+    with connected(url) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.settimeout(0.2)
+        asked, end = head("GET", "/openapi.json", Host="localhost") * 20, time.monotonic() + 15
+        while time.monotonic() < end:
+            try:
+                wire.send(asked)
+            except TimeoutError:  # its own buffers are full: it does not read on either
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("it is still connected")
+    assert get(f"{url}v1", bearer("vic"))[0] == 200
+
+
 SPLIT = (
     b"Host: localhost\r\nHost: localhost\r\n",
     b"Host: localhost\r\nHost: evil.example\r\n",
@@ -201,7 +220,7 @@ def test_no_token_is_left_in_any_output_log_answer_page_file_or_argument(directo
         return status
 
     assert ask("v1", "ada") == 200
-    for path in ("", "app.js", "openapi.json", "healthz", "readyz", "v1/snapshot", "v1/processes", "nothing"):
+    for path in ("", "main.js", "openapi.json", "healthz", "readyz", "v1/snapshot", "v1/processes", "nothing"):
         ask(path, "vic")
     assert ask("metrics", "vic") == 200
     assert ask("v1/downstreams/payments/hold?wait=0", "olga", "PUT", dict(HOLD)) in (200, 202)

@@ -14,6 +14,9 @@ __all__ = ["Impatient"]
 SECONDS = 10.0
 """From the connection, or from the last answer, to the end of the next head."""
 
+STUCK = 30.0
+"""A reader that takes nothing for so long is gone; the rest of its answer is thrown away."""
+
 MOST = 200
 """Connections at once; each takes a file descriptor, of which the record needs some too."""
 
@@ -26,6 +29,7 @@ class Impatient(H11Protocol):
     """
 
     _late: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
     _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -43,9 +47,21 @@ class Impatient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of a connection."""
-        if self._late is not None:
-            self._late.cancel()
+        for timer in (self._late, self._stuck):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give a reader so long to take what is there."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(STUCK, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has taken it."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+        super().resume_writing()
 
     @property
     def silent(self) -> bool:
@@ -55,8 +71,10 @@ class Impatient(H11Protocol):
 
     def end(self) -> None:
         """Close the connection, unless it is at work."""
-        if self.silent:
+        if self.silent and self.transport.get_write_buffer_size():
             self.transport.close()
+        elif self.silent:
+            self.transport.abort()  # by TLS, to close politely waits for the other side
 
     def _wait(self) -> None:
         if self._late is not None:
