@@ -122,6 +122,10 @@ def test_status_tells_who_holds_what_and_why(run):
             ("maint", "schedule", "payments", *WHY, "--from", "2020-01-01T00:00Z", "--until", "2020-01-02T00:00Z"),
             "got 2020-01-01T00:00:00.000Z",
         ),
+        (
+            ("maint", "schedule", "payments", *WHY, "--until", "40d"),
+            "--until must be at most 31 days after --from, got 2",
+        ),
         (("reset", "payments"), "--reason"),
         (("nonsense",), "nonsense"),
         (

@@ -62,5 +62,5 @@ def _invalid(refused: Refused) -> list[str]:
     for each in refused.details.get("errors", ()):
         name = each["parameter"]
         said = FLAGS.get(name, f"--{name.replace('_', '-')}")
-        lines.append(each["message"].replace(name, said, 1))
+        lines.append(each["message"].replace(name, said, 1).replace("after starts_at", f"after {FLAGS['starts_at']}"))
     return lines or [refused.message]
