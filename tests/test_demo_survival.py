@@ -31,7 +31,7 @@ PICTURE = ROOT / "docs" / "_static" / "stale-outage.svg"
 
 @pytest.mark.alone
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [FAMILIES[0], pytest.param(FAMILIES[1], marks=pytest.mark.soak)])
 def test_a_shop_that_is_killed_costs_no_read_and_doubles_no_order(family: str) -> None:
     command = [sys.executable, "-m", "examples.survival", "--family", family, "--seconds", "8", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
