@@ -69,12 +69,14 @@ def test_the_import_loads_only_the_standard_library() -> None:
 
 @pytest.mark.alone
 def test_the_import_takes_under_60_ms_over_bare_python(tmp_path: Path) -> None:
-    # Processor time, and the fastest of several: what else the machine does is not ours.
-    code = "from time import process_time as t; a = t(); import resilient; print(t() - a)"
+    # Processor time, and the fastest of several: what else the machine does is not ours. Nor is it when the machine
+    # is slow, which an import that everybody knows tells.
+    code = "from time import process_time as t; a = t(); import {}; print(t() - a)"
     cache = {"PYTHONPYCACHEPREFIX": str(tmp_path)}
-    python(code, **cache)  # writes the bytecode, as an installer does
-    taken = min(float(python(code, **cache)) for _ in range(REPEATS))
-    assert taken <= LONGEST_IMPORT
+    taken = dict.fromkeys(("resilient", "asyncio"), 1e9)
+    for _ in range(1 + REPEATS):  # the first one writes the bytecode, as an installer does
+        taken = {name: min(least, float(python(code.format(name), **cache))) for name, least in taken.items()}
+    assert taken["resilient"] <= max(LONGEST_IMPORT, 1.5 * taken["asyncio"])
 
 
 def test_type_checkers_are_told_that_the_package_is_typed() -> None:
