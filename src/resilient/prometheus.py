@@ -1,8 +1,5 @@
 """Metrics for Prometheus: of this process, or of all processes of a host, from whichever of them is asked.
 
-    from prometheus_client import start_http_server
-    from resilient.prometheus import Collector
-
     Collector()  # and start_http_server(9000), or whatever shows the registry
 
 With a control directory any worker answers for all of them: it writes its own page, then reports pages only, those
@@ -73,9 +70,7 @@ class Collector:
     """
 
     def __init__(
-        self,
-        directory: Directory | str | os.PathLike[str] | None = None,
-        registry: CollectorRegistry | None = REGISTRY,
+        self, directory: Directory | str | os.PathLike[str] | None = None, registry: CollectorRegistry | None = REGISTRY
     ) -> None:
         """Report from now on."""
         self._directory = directory
@@ -96,6 +91,7 @@ class Collector:
             self._registry.unregister(self)
         if self._directory is None:
             PROCESS.stop()
+        self._let_go()
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric without a value: registering looks at no process."""
@@ -121,14 +117,19 @@ class Collector:
 
         given = self._directory
         if isinstance(given, Directory):
-            self._found = given
             return given
         path = _own() if given is None else named(given)
         if path is None:
             return None
         if self._found is None or self._found.path != path or not self._found.intact():
+            self._let_go()
             self._found = Directory(path)
         return self._found
+
+    def _let_go(self) -> None:
+        """Close the directory that was opened here; one that was given is its owner's."""
+        if self._found not in (None, self._directory):
+            self._found.close()
 
 
 def _own() -> Path | None:

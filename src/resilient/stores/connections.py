@@ -87,7 +87,8 @@ class Connections:
 
     def __init__(self, path: str, connect: Callable[[Role], sqlite3.Connection], patience: float) -> None:
         self._path = path
-        self._connect = connect
+        # Its owner holds us: held in turn, both would wait for the collector, which may drop what is open unclosed.
+        self._connect = weakref.WeakMethod(connect) if hasattr(connect, "__self__") else lambda: connect
         self._patience = patience
         self._lines = {role: _line(slots) for role, slots in _SLOTS.items()}
         self._parked: dict[int, list[tuple[SimpleQueue[Slot], Slot]]] = {}
@@ -119,7 +120,7 @@ class Connections:
             db = slot.db
             if db is None:
                 slot.era = self.era
-                slot.db = db = self._connect(role)
+                slot.db = db = self._opener()(role)
             return function(db, *args)
         except BaseException:
             slot.close()
@@ -128,6 +129,13 @@ class Connections:
             if slot.era is not self.era:  # closed, or the file was found broken, meanwhile
                 slot.close()
             line.put(slot)
+
+    def _opener(self) -> Callable[[Role], sqlite3.Connection]:
+        connect = self._connect()
+        if connect is None:
+            message = "the store that these connections belong to is gone"
+            raise RuntimeError(message)
+        return connect
 
     def expire(self) -> None:
         """Have every connection opened anew before its next use."""
