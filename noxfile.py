@@ -90,7 +90,9 @@ def tests(session: nox.Session) -> None:
     env["RESILIENT_LEAVE_OUT"] = "" if session.python == NEWEST else "long upon"
     # Plain asserts: to rewrite thousands of tests takes each worker longer than to run many of them.
     session.run("pytest", "-n", "4", "--assert=plain", "-m", "not soak and not alone", env=env, success_codes=[0, 1])
-    # Many tests are about time, and four run at once: what failed beside others has to pass by itself.
+    # Many tests are about time, and four run at once: what failed beside others has to pass with few, or by itself.
+    if failures():
+        session.run("pytest", "--last-failed", env=env, success_codes=[0, 1])
     if failures():
         session.run("pytest", "--last-failed", env=env)
     # What measures time or memory runs alone, and on the newest Python, like the long ones that are the same on all.
