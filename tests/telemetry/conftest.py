@@ -13,7 +13,8 @@ from resilient.telemetry.statistics import MOST_DOWNSTREAMS, PROCESS
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hide every pipeline alive, and have the statistics of the process know no name yet."""
+    """Hide every pipeline alive, and have the statistics of the process know no name and no count yet."""
+    PROCESS._forget()
     kept = {key: each for key, each in live._members.items() if each() is PROCESS}
     with monkeypatch.context() as patch:
         patch.setattr(live, "_members", kept)
